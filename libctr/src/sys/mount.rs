@@ -1,0 +1,120 @@
+//! Mounts as descriptors: open_tree(2), fsopen(2), fsconfig(2), fsmount(2), move_mount(2), mount_setattr(2).
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::null;
+
+use super::{check, owned};
+
+pub use libc::{
+    AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, FSPICK_EMPTY_PATH, MOUNT_ATTR__ATIME, MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME, MOVE_MOUNT_BENEATH,
+    MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, OPEN_TREE_CLONE, mount_attr,
+};
+
+/// Opens the mount at `path` below `dir` (Linux 5.2); with [`OPEN_TREE_CLONE`] a detached copy of it, with [`AT_RECURSIVE`]
+/// of all below it too. Close-on-exec. `flags`: those and `AT_*`.
+///
+/// # Errors
+/// EPERM: cloning needs CAP_SYS_ADMIN over the mount namespace. EINVAL: a single mount that covers locked ones, or a detached
+/// source before Linux 6.15. Others of open_tree(2).
+pub fn open_tree(dir: impl AsFd, path: &CStr, flags: u32) -> nix::Result<OwnedFd> {
+    let flags = flags | libc::O_CLOEXEC as u32;
+    // SAFETY: `path` is a C string that outlives the call.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_fd().as_raw_fd(), path.as_ptr(), flags) })
+}
+
+/// Attaches or moves the mount at `from` to `to` (Linux 5.2). `flags`: `MOVE_MOUNT_*`.
+///
+/// # Errors
+/// EINVAL: a locked mount, a shared parent, or a target in another mount namespace. Others of move_mount(2).
+pub fn move_mount(
+    from_dir: impl AsFd,
+    from_path: &CStr,
+    to_dir: impl AsFd,
+    to_path: &CStr,
+    flags: u32,
+) -> nix::Result<()> {
+    let (from, to) = (from_dir.as_fd().as_raw_fd(), to_dir.as_fd().as_raw_fd());
+    // SAFETY: both paths are C strings that outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_move_mount, from, from_path.as_ptr(), to, to_path.as_ptr(), flags) })
+        .map(drop)
+}
+
+/// A configuration context for a new instance of filesystem `fstype` (Linux 5.2), close-on-exec. Reading the descriptor
+/// gives the kernel's messages.
+///
+/// # Errors
+/// ENODEV: the kernel has no such filesystem. EPERM: no CAP_SYS_ADMIN over the mount namespace.
+pub fn fsopen(fstype: &CStr) -> nix::Result<OwnedFd> {
+    // SAFETY: `fstype` is a C string that outlives the call.
+    owned(unsafe { libc::syscall(libc::SYS_fsopen, fstype.as_ptr(), libc::FSOPEN_CLOEXEC) })
+}
+
+/// A configuration context for the filesystem that is mounted at `path` (Linux 5.2), to reconfigure it. Close-on-exec.
+///
+/// # Errors
+/// EINVAL: not a mount point. EPERM: the filesystem belongs to another user namespace.
+pub fn fspick(dir: impl AsFd, path: &CStr, flags: u32) -> nix::Result<OwnedFd> {
+    let flags = flags | libc::FSPICK_CLOEXEC;
+    // SAFETY: `path` is a C string that outlives the call.
+    owned(unsafe { libc::syscall(libc::SYS_fspick, dir.as_fd().as_raw_fd(), path.as_ptr(), flags) })
+}
+
+/// One step of [`fsconfig`].
+#[derive(Clone, Copy, Debug)]
+pub enum Config<'a> {
+    /// An option without a value: `FSCONFIG_SET_FLAG`.
+    Flag(&'a CStr),
+    /// `key=value`: `FSCONFIG_SET_STRING`.
+    String(&'a CStr, &'a CStr),
+    /// A value that is a descriptor: `FSCONFIG_SET_FD`.
+    Fd(&'a CStr, BorrowedFd<'a>),
+    /// Make the filesystem: `FSCONFIG_CMD_CREATE`.
+    Create,
+    /// Change the filesystem: `FSCONFIG_CMD_RECONFIGURE`.
+    Reconfigure,
+}
+
+/// Sets one option of a configuration context, or carries it out (Linux 5.2).
+///
+/// # Errors
+/// EINVAL: the filesystem does not know the option or refuses its value; the context's messages say more. Others of
+/// fsconfig(2) and of the filesystem.
+pub fn fsconfig(context: impl AsFd, config: Config<'_>) -> nix::Result<()> {
+    let none = null();
+    let (command, key, value, aux) = match config {
+        Config::Flag(key) => (libc::FSCONFIG_SET_FLAG, key.as_ptr(), none, 0),
+        Config::String(key, value) => (libc::FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr(), 0),
+        Config::Fd(key, fd) => (libc::FSCONFIG_SET_FD, key.as_ptr(), none, fd.as_raw_fd()),
+        Config::Create => (libc::FSCONFIG_CMD_CREATE, none, none, 0),
+        Config::Reconfigure => (libc::FSCONFIG_CMD_RECONFIGURE, none, none, 0),
+    };
+    let context = context.as_fd().as_raw_fd();
+    // SAFETY: key and value are null where the command takes none, else C strings that outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, context, command, key, value, aux) }).map(drop)
+}
+
+/// The detached mount of a configured filesystem (Linux 5.2), close-on-exec. `attributes`: `MOUNT_ATTR_*`.
+///
+/// # Errors
+/// EPERM: the mount would reveal more than the ones that are visible (proc, sysfs). Others of fsmount(2).
+pub fn fsmount(context: impl AsFd, attributes: u64) -> nix::Result<OwnedFd> {
+    let context = context.as_fd().as_raw_fd();
+    // SAFETY: takes numbers only.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, context, libc::FSMOUNT_CLOEXEC, attributes as u32) })
+}
+
+/// Changes the attributes or the propagation of a mount, with [`AT_RECURSIVE`] of the whole tree, all or none (Linux 5.12).
+///
+/// # Errors
+/// EPERM: a locked attribute would be cleared, or an id-mapped mount is not allowed. EINVAL: not a mount point, or an
+/// unknown attribute. ENOSYS: older than 5.12. Others of mount_setattr(2).
+pub fn mount_setattr(dir: impl AsFd, path: &CStr, flags: u32, attr: &mount_attr) -> nix::Result<()> {
+    let dir = dir.as_fd().as_raw_fd();
+    let attr: *const mount_attr = attr;
+    let size = size_of::<mount_attr>();
+    // SAFETY: `path` and `attr` outlive the call; `size` is that of `attr`.
+    check(unsafe { libc::syscall(libc::SYS_mount_setattr, dir, path.as_ptr(), flags, attr, size) }).map(drop)
+}
