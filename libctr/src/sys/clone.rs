@@ -123,6 +123,22 @@ pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
     Ok(())
 }
 
+/// Waits for the child behind `pidfd` to end (Linux 5.4). Returns `si_code`, which is `CLD_EXITED` or one of the signal deaths,
+/// and the exit status or the signal's number: real-time signals too, which nix cannot name.
+///
+/// # Errors
+/// ECHILD: not a child, or its status was discarded. EINTR: a signal handler ran.
+#[doc(alias = "waitid")]
+pub fn wait_exit(pidfd: impl AsFd) -> nix::Result<(i32, i32)> {
+    // SAFETY: all zeroes is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let id = pidfd.as_fd().as_raw_fd() as libc::id_t;
+    // SAFETY: the kernel fills `info`.
+    check(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED) }.into())?;
+    // SAFETY: waitid succeeded, so that these fields are the ones of SIGCHLD.
+    Ok((info.si_code, unsafe { info.si_status() }))
+}
+
 /// A duplicate of descriptor number `target` of the process behind `pidfd` (Linux 5.6), close-on-exec.
 ///
 /// # Errors

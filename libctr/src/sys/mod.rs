@@ -8,11 +8,13 @@
 
 pub mod clone;
 pub mod cred;
+pub mod exec;
 pub mod fd;
 pub mod loopdev;
 pub mod mount;
 pub mod net;
 pub mod nsfs;
+pub mod signal;
 
 use std::os::fd::{FromRawFd, OwnedFd};
 

@@ -1,0 +1,5 @@
+//! placeholder
+/// x
+pub struct Create;
+/// x
+pub struct TimeOffsets;

@@ -1,0 +1,90 @@
+//! Waiting for a child, and handing on to it the signals that its parent gets.
+
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::Child;
+use crate::error::{Context, Errno, Error, Result};
+use crate::sys;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit status.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+impl Ended {
+    /// Ends the calling process in the same way: with the same status, or of the same signal; where that signal does not
+    /// kill it, with 128 plus its number.
+    pub fn mirror(self) -> ! {
+        match self {
+            Ended::Exited(status) => sys::clone::exit(status),
+            Ended::Signaled(signal) => {
+                // a core file of ours would hide the one of the program
+                let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+                sys::signal::reset_all();
+                sys::signal::raise(signal);
+                sys::clone::exit(128 + signal)
+            }
+        }
+    }
+}
+
+/// Waits for a child to end.
+///
+/// # Errors
+/// ECHILD: the caller ignores SIGCHLD, so the kernel has discarded the status.
+pub(super) fn wait(child: &Child) -> Result<Ended> {
+    loop {
+        match sys::clone::wait_exit(child) {
+            Ok((libc::CLD_EXITED, status)) => return Ok(Ended::Exited(status)),
+            Ok((_, signal)) => return Ok(Ended::Signaled(signal)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::new("wait for process", child.pid(), errno)),
+        }
+    }
+}
+
+/// Starts a child with `start` and waits for it; meanwhile every signal that this process gets is sent on to the child.
+///
+/// Signals are blocked from before `start` until the end, so none is lost and none kills the waiter (SIGKILL and SIGSTOP
+/// excepted, which cannot be caught). Those that the terminal or the kernel sends for reasons of our own, SIGCHLD, SIGTTIN,
+/// SIGTTOU and SIGTSTP, are not sent on.
+///
+/// # Errors
+/// Those of `start`, of signalfd(2) and of waitid(2).
+pub fn forward_and_wait(start: impl FnOnce() -> Result<Child>) -> Result<Ended> {
+    // a caller that ignores SIGCHLD must not lose us the status
+    sys::signal::set_default(libc::SIGCHLD).context("reset disposition of", "SIGCHLD")?;
+    let own = [Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGTSTP];
+    let mut forwarded = SigSet::all();
+    own.into_iter().for_each(|signal| forwarded.remove(signal));
+    sys::signal::set_mask(&forwarded).context("block signals", "")?;
+    let signals = SignalFd::with_flags(&forwarded, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("make signalfd", "")?;
+    let child = start()?;
+    loop {
+        let mut fds = [PollFd::new(child.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::new("wait for process", child.pid(), errno)),
+        }
+        let ended = fds[0].any() == Some(true);
+        while let Ok(Some(info)) = signals.read_signal() {
+            let signal = info.ssi_signo as i32;
+            if signal != libc::SIGCHLD && !ended {
+                // a child that has just ended cannot be told any more
+                let _ = child.signal(signal);
+            }
+        }
+        if ended {
+            return wait(&child);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Signal dispositions and masks, as a new program should find them. Nothing here allocates.
+
+use super::check;
+
+/// Sets the disposition of signal number `signal` to the default.
+///
+/// # Errors
+/// EINVAL: no such signal, or SIGKILL or SIGSTOP.
+#[doc(alias = "sigaction")]
+pub fn set_default(signal: i32) -> nix::Result<()> {
+    // SAFETY: all zeroes is a valid sigaction: SIG_DFL, no flags, empty mask.
+    let action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: the default disposition runs no code of ours.
+    check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }.into()).map(drop)
+}
+
+/// Sets every signal, the real-time ones too, to its default disposition and unblocks all of them.
+pub fn reset_all() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SIGKILL, SIGSTOP and the two that the C library keeps for itself cannot be changed, and need not be
+        let _ = set_default(signal);
+    }
+    let _ = set_mask(&nix::sys::signal::SigSet::empty());
+}
+
+/// Replaces the calling thread's signal mask; returns the one before.
+///
+/// # Errors
+/// None is known; what sigprocmask(2) says is passed on.
+#[doc(alias = "sigprocmask")]
+pub fn set_mask(mask: &nix::sys::signal::SigSet) -> nix::Result<nix::sys::signal::SigSet> {
+    let mut old = nix::sys::signal::SigSet::empty();
+    nix::sys::signal::sigprocmask(nix::sys::signal::SigmaskHow::SIG_SETMASK, Some(mask), Some(&mut old))?;
+    Ok(old)
+}
+
+/// Sends signal number `signal` to the calling process.
+#[doc(alias = "kill")]
+pub fn raise(signal: i32) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::kill(libc::getpid(), signal) };
+}
