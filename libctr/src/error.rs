@@ -81,14 +81,23 @@ impl Error {
     }
 
     /// Why, without the errno's name.
-    pub fn reason(&self) -> &str {
-        self.0.reason.as_deref().unwrap_or_else(|| self.0.errno.desc())
+    pub fn reason(&self) -> Cow<'_, str> {
+        match &self.0.reason {
+            Some(reason) => reason.into(),
+            None => strerror(self.0.errno).into(),
+        }
     }
 
     /// What a person could do about it, if that is known.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
+}
+
+/// The C library's text for an errno, which is what people search for; nix has its own.
+pub fn strerror(errno: Errno) -> String {
+    let text = std::io::Error::from_raw_os_error(errno as i32).to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 impl fmt::Display for Error {
