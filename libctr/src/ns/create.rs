@@ -1,5 +1,356 @@
-//! placeholder
-/// x
-pub struct Create;
-/// x
-pub struct TimeOffsets;
+//! [`Create`]: new namespaces, held by descriptor, with no process left in them.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, read, setgroups, setresgid, setresuid, write};
+
+use super::{Kind, Namespace, flags};
+use crate::error::{Context, Errno, Error, Fault, Object, Result};
+use crate::idmap::{self, IdMap, Which};
+use crate::{process, sys};
+
+/// Offsets of a new time namespace's clocks, in whole seconds; see time_namespaces(7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeOffsets {
+    /// Added to `CLOCK_MONOTONIC`.
+    pub monotonic: i64,
+    /// Added to `CLOCK_BOOTTIME`.
+    pub boottime: i64,
+}
+
+/// A set of namespaces to be made together.
+///
+/// The others are owned by the user namespace that is made with them. A short-lived child makes them; when
+/// [`create`](Create::create) returns it is gone, and if the caller dies meanwhile it ends by itself.
+///
+/// ```no_run
+/// use libctr::ns::{Create, Kind};
+/// let map: libctr::idmap::IdMap = "0:100000:65536".parse()?;
+/// let mut create = Create::new(&[Kind::User, Kind::Net]);
+/// create.uid_map(map.clone()).gid_map(map);
+/// let namespaces = create.create()?; // in the order of Kind::ALL
+/// # Ok::<(), libctr::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Create {
+    kinds: Vec<Kind>,
+    uid_map: Option<IdMap>,
+    gid_map: Option<IdMap>,
+    allow_setgroups: Option<bool>,
+    owner: Option<(u32, u32)>,
+    hostname: Option<CString>,
+    time: TimeOffsets,
+}
+
+impl Create {
+    /// Namespaces of these kinds.
+    pub fn new(kinds: &[Kind]) -> Create {
+        let kinds = Kind::ALL.into_iter().filter(|kind| kinds.contains(kind)).collect();
+        Create { kinds, ..Create::default() }
+    }
+
+    /// The user ids of the user namespace. Without a map every id in it is the overflow id, 65534.
+    pub fn uid_map(&mut self, map: IdMap) -> &mut Self {
+        self.uid_map = Some(map);
+        self
+    }
+
+    /// The group ids of the user namespace.
+    pub fn gid_map(&mut self, map: IdMap) -> &mut Self {
+        self.gid_map = Some(map);
+        self
+    }
+
+    /// Whether setgroups(2) is allowed in the user namespace. By default it is denied only where the kernel demands that:
+    /// when a caller without CAP_SETGID maps its own group itself.
+    pub fn setgroups(&mut self, allow: bool) -> &mut Self {
+        self.allow_setgroups = Some(allow);
+        self
+    }
+
+    /// Makes the user namespace another user's: that user may enter it. Needs CAP_SETUID and CAP_SETGID.
+    pub fn owner(&mut self, uid: u32, gid: u32) -> &mut Self {
+        self.owner = Some((uid, gid));
+        self
+    }
+
+    /// The host name in the new uts namespace, 1 to 64 bytes.
+    pub fn hostname(&mut self, name: CString) -> &mut Self {
+        self.hostname = Some(name);
+        self
+    }
+
+    /// The clocks' offsets in the new time namespace.
+    pub fn time_offsets(&mut self, offsets: TimeOffsets) -> &mut Self {
+        self.time = offsets;
+        self
+    }
+
+    /// Makes them. They come in the order of [`Kind::ALL`].
+    ///
+    /// # Errors
+    /// EINVAL: the set makes no sense (a pid namespace, a map without a user namespace, …). ENOSPC: a limit
+    /// `user.max_*_namespaces`, or 32 levels, is reached. EPERM: not allowed; the hint says what forbids it. Those of
+    /// [`idmap::write`].
+    #[doc(alias = "unshare")]
+    pub fn create(&self) -> Result<Vec<Namespace>> {
+        self.validate()?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).context("make socketpair", "")?;
+        let (pid, pidfd) = sys::clone::clone3(CloneFlags::empty(), None, || {
+            sys::fd::close(ours.as_raw_fd());
+            match self.in_child(&theirs) {
+                Ok(()) => 0,
+                Err(fault) => {
+                    let mut buffer = [0; Fault::MAX];
+                    let _ = write(&theirs, fault.encode(&mut buffer));
+                    125
+                }
+            }
+        })
+        .map_err(|errno| {
+            Error::new("start child process", "", errno).with_hint("RLIMIT_NPROC or pids.max of the cgroup is reached")
+        })?;
+        drop(theirs);
+        let made = self.in_parent(&ours, pid);
+        // the child waits for the end of our socket; the signal is for the case that it is stuck elsewhere
+        drop(ours);
+        let _ = sys::clone::pidfd_send_signal(&pidfd, libc::SIGKILL);
+        while sys::clone::wait_exit(&pidfd) == Err(Errno::EINTR) {}
+        made
+    }
+
+    fn validate(&self) -> Result<()> {
+        let has = |kind| self.kinds.contains(&kind);
+        let invalid = |object, reason| Err(Error::invalid("create namespaces", object, reason));
+        if self.kinds.is_empty() {
+            return invalid("", "no kind is asked for");
+        }
+        if has(Kind::Pid) {
+            return invalid(
+                "pid",
+                "a pid namespace cannot be opened before its first process, and dies with it: it is made where that process is",
+            );
+        }
+        if !has(Kind::User) && (self.uid_map.is_some() || self.gid_map.is_some()) {
+            return invalid("id map", "needs a new user namespace");
+        }
+        if !has(Kind::User) && (self.owner.is_some() || self.allow_setgroups.is_some()) {
+            return invalid("owner or setgroups", "needs a new user namespace");
+        }
+        if !has(Kind::Uts) && self.hostname.is_some() {
+            return invalid("hostname", "needs a new uts namespace");
+        }
+        if self.hostname.as_ref().is_some_and(|name| !(1..=64).contains(&name.as_bytes().len())) {
+            return invalid("hostname", "must have 1 to 64 bytes");
+        }
+        if !has(Kind::Time) && self.time != TimeOffsets::default() {
+            return invalid("clock offsets", "needs a new time namespace");
+        }
+        Ok(())
+    }
+
+    /// What the child does. It allocates nothing: the caller may have threads.
+    fn in_child(&self, socket: &OwnedFd) -> std::result::Result<(), Fault<'_>> {
+        if let Some((uid, gid)) = self.owner {
+            let (raw_uid, raw_gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
+            let fault = |operation, id: u32| move |errno| Fault::new(operation, Object::Number(id.into()), errno);
+            setgroups(&[]).map_err(fault("drop groups for owner", uid))?;
+            setresgid(raw_gid, raw_gid, raw_gid).map_err(fault("become group of owner", gid))?;
+            setresuid(raw_uid, raw_uid, raw_uid).map_err(fault("become owner", uid))?;
+        }
+        if self.kinds.contains(&Kind::User) {
+            make(&[Kind::User])?;
+            meet(socket)?;
+        }
+        // one kind at a time, so that a failure names it; nothing is lost, since all of them go with this process
+        for kind in self.kinds.iter().filter(|kind| **kind != Kind::User) {
+            make(std::slice::from_ref(kind))?;
+        }
+        if let Some(name) = &self.hostname {
+            nix::unistd::sethostname(std::ffi::OsStr::new(name.to_str().unwrap_or_default()))
+                .map_err(|errno| Fault::new("set hostname", Object::Text(name.as_bytes()), errno))?;
+        }
+        meet(socket)
+    }
+
+    fn in_parent(&self, socket: &OwnedFd, pid: Pid) -> Result<Vec<Namespace>> {
+        let proc = process::open_proc(pid)?;
+        if self.kinds.contains(&Kind::User) {
+            hear(socket, pid)?;
+            self.write_maps(proc.as_fd(), pid)?;
+            answer(socket, pid)?;
+        }
+        hear(socket, pid)?;
+        if self.time != TimeOffsets::default() {
+            self.write_offsets(&proc)?;
+        }
+        self.kinds.iter().map(|kind| open(&proc, *kind)).collect()
+    }
+
+    fn write_maps(&self, proc: std::os::fd::BorrowedFd<'_>, pid: Pid) -> Result<()> {
+        match (self.allow_setgroups, &self.gid_map) {
+            (Some(allow), _) => idmap::write_setgroups(proc, allow)?,
+            (None, Some(map)) if idmap::needs_setgroups_denied(map) => idmap::write_setgroups(proc, false)?,
+            (None, _) => {}
+        }
+        if let Some(map) = &self.uid_map {
+            idmap::write(proc, pid, Which::Uid, map)?;
+        }
+        if let Some(map) = &self.gid_map {
+            idmap::write(proc, pid, Which::Gid, map)?;
+        }
+        Ok(())
+    }
+
+    fn write_offsets(&self, proc: &OwnedFd) -> Result<()> {
+        let text = format!("monotonic {} 0\nboottime {} 0\n", self.time.monotonic, self.time.boottime);
+        let file = openat(proc, "timens_offsets", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .context("open", "timens_offsets")?;
+        let written = write(&file, text.as_bytes()).context("write timens_offsets", format_args!("{:?}", text.trim()));
+        written.map(drop).map_err(|error| match error.errno() {
+            Errno::ERANGE => error.with_hint("the clock would be negative, or beyond 146 years"),
+            Errno::EPERM => error.with_hint("this needs CAP_SYS_TIME in the user namespace that owns the time namespace"),
+            _ => error,
+        })
+    }
+}
+
+/// In the child: makes namespaces, with a hint that needs no allocation.
+fn make(kinds: &[Kind]) -> std::result::Result<(), Fault<'static>> {
+    unshare(flags(kinds)).map_err(|errno| {
+        let name = kinds.first().map_or("", |kind| kind.name());
+        Fault::new("create namespace", Object::Text(name.as_bytes()), errno)
+    })
+}
+
+/// In the child: says that a stage is reached and waits for the parent. The parent's death is an end of file.
+fn meet(socket: &OwnedFd) -> std::result::Result<(), Fault<'static>> {
+    let fault = |errno| Fault::new("talk to parent", Object::None, errno);
+    write(socket, b"+").map_err(fault)?;
+    let mut byte = [0];
+    loop {
+        match read(socket, &mut byte) {
+            Ok(1) => return Ok(()),
+            // nobody is left to hear of it
+            Ok(_) => sys::clone::exit(0),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(fault(errno)),
+        }
+    }
+}
+
+/// In the parent: waits for the child to reach a stage.
+fn hear(socket: &OwnedFd, pid: Pid) -> Result<()> {
+    let mut report = [0; Fault::MAX];
+    let count = loop {
+        match read(socket, &mut report) {
+            Err(Errno::EINTR) => {}
+            other => break other.context("read from child", pid)?,
+        }
+    };
+    match &report[..count] {
+        b"+" => Ok(()),
+        bytes => Err(match Fault::decode(bytes) {
+            Some(error) => explain(error),
+            None => Error::new("create namespaces", "", Errno::ESRCH)
+                .with_reason(format!("the child process {pid} died before it had made them")),
+        }),
+    }
+}
+
+fn answer(socket: &OwnedFd, pid: Pid) -> Result<()> {
+    // a child that died after its map was written leaves a map nobody can use
+    nix::sys::socket::send(socket.as_raw_fd(), b"+", nix::sys::socket::MsgFlags::MSG_NOSIGNAL)
+        .context("answer child", pid)
+        .map(drop)
+}
+
+fn open(proc: &OwnedFd, kind: Kind) -> Result<Namespace> {
+    let path = format!("ns/{}", kind.file_for_children());
+    let fd = openat(proc, path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .context("open new namespace", kind)?;
+    Namespace::verify(fd, kind, kind)
+}
+
+/// Names what forbids a namespace: what the errno may mean depends on the machine's settings.
+pub(crate) fn explain(error: Error) -> Error {
+    if error.operation() != "create namespace" {
+        return error;
+    }
+    let kind = error.object().to_owned();
+    let setting = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|v| v.trim().to_owned());
+    match error.errno() {
+        Errno::ENOSPC => {
+            let limit = format!("user.max_{kind}_namespaces");
+            let value = setting(&limit.replace('.', "/")).unwrap_or_else(|| "unknown".to_owned());
+            error.with_hint(format!("the limit {limit} (here {value}; it counts in every parent), or 32 levels, is reached"))
+        }
+        Errno::EPERM | Errno::EACCES if kind == "user" => {
+            for (name, off) in [
+                ("kernel/unprivileged_userns_clone", "0"),
+                ("kernel/apparmor_restrict_unprivileged_userns", "1"),
+                ("user/max_user_namespaces", "0"),
+            ] {
+                if setting(name).as_deref() == Some(off) {
+                    return error.with_hint(format!("this machine forbids it: sysctl {} = {off}", name.replace('/', ".")));
+                }
+            }
+            error.with_hint("a chrooted process, or one whose ids are not mapped, may not make a user namespace")
+        }
+        Errno::EPERM => error.with_hint("this needs CAP_SYS_ADMIN: make a user namespace with it (--user)"),
+        Errno::EINVAL => error.with_hint("this kernel has no namespaces of this kind"),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(pid: &str) -> Vec<String> {
+        Kind::ALL.iter().map(|kind| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().display().to_string()).collect()
+    }
+
+    #[test]
+    fn makes_every_kind_that_can_be_held_and_stays_where_it_is() {
+        let before = names("thread-self");
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Pid).collect();
+        let mut create = Create::new(&kinds);
+        create.uid_map("0:100000:65536".parse().unwrap()).gid_map("0:100000:65536".parse().unwrap());
+        create.hostname(c"inside".to_owned()).time_offsets(TimeOffsets { monotonic: 5, boottime: 7 });
+        let made = create.create().unwrap();
+        assert_eq!(made.iter().map(Namespace::kind).collect::<Vec<_>>(), kinds);
+        for namespace in &made {
+            let own = Namespace::current(namespace.kind()).unwrap();
+            assert_ne!(namespace.id().unwrap(), own.id().unwrap(), "{}", namespace.kind());
+            if namespace.kind() != Kind::User {
+                assert_eq!(namespace.owner().unwrap().id().unwrap(), made[0].id().unwrap());
+            }
+        }
+        assert_eq!(names("thread-self"), before);
+    }
+
+    #[test]
+    fn refuses_sets_that_make_no_sense() {
+        let error = Create::new(&[Kind::Pid]).create().unwrap_err();
+        assert!(error.to_string().starts_with("create namespaces pid: a pid namespace cannot be opened before"), "{error}");
+        assert_eq!(Create::new(&[]).create().unwrap_err().errno(), Errno::EINVAL);
+        let error = Create::new(&[Kind::Net]).uid_map("0:0:1".parse().unwrap()).create().unwrap_err();
+        assert_eq!(error.to_string(), "create namespaces id map: needs a new user namespace (EINVAL)");
+    }
+
+    #[test]
+    fn a_map_that_fails_leaves_nothing() {
+        let mut create = Create::new(&[Kind::User]);
+        // an id that no parent has, when this test runs in a user namespace with fewer; else it succeeds
+        create.uid_map("0:4294967294:1".parse().unwrap());
+        let _ = create.create();
+        assert_eq!(nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
+    }
+}

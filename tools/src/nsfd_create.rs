@@ -1,0 +1,252 @@
+//! `nsfd-create`: makes namespaces and holds them by descriptor.
+
+use std::ffi::CString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use argh::{ArgsInfo, FromArgs};
+use libctr::idmap::{MapSpec, Which};
+use libctr::ns::{Create, Kind, Namespace, TimeOffsets};
+use libctr::process::Exec;
+use libctr::{Error, show};
+
+use crate::cli::{Chain, Failure, Tool, become_program, require, usage, value};
+
+/// Makes namespaces and executes PROGRAM with them as open descriptors, named in the environment: NSFD_USER=3 NSFD_NET=4 …
+/// No process stays behind in them; they live as long as a descriptor is open.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "nsfd-create -Un --uid-map 0:100000:65536 --gid-map 0:100000:65536 -- env",
+    note = "MAP is INSIDE:OUTSIDE:COUNT, several joined by commas, or root, self, all, subid.\n\
+            A pid namespace cannot be held without a process: pivot-init and ns-enter --new pid make it.\n\
+            Exit status: that of PROGRAM; 125 this tool failed, 126 PROGRAM cannot be executed, 127 not found."
+)]
+pub struct NsfdCreate {
+    /// make a user namespace
+    #[argh(switch, short = 'U')]
+    user: bool,
+    /// make a network namespace
+    #[argh(switch, short = 'n')]
+    net: bool,
+    /// make a mount namespace
+    #[argh(switch, short = 'm')]
+    mnt: bool,
+    /// make an ipc namespace
+    #[argh(switch, short = 'i')]
+    ipc: bool,
+    /// make a uts namespace
+    #[argh(switch, short = 'u')]
+    uts: bool,
+    /// make a cgroup namespace
+    #[argh(switch, short = 'C')]
+    cgroup: bool,
+    /// make a time namespace
+    #[argh(switch, short = 'T')]
+    time: bool,
+    /// refused, with the reason: a pid namespace cannot be held without a process
+    #[argh(switch, short = 'p')]
+    pid: bool,
+    /// user ids of the user namespace; may be repeated
+    #[argh(option, arg_name = "MAP", from_str_fn(value))]
+    uid_map: Vec<MapSpec>,
+    /// group ids of the user namespace; may be repeated
+    #[argh(option, arg_name = "MAP", from_str_fn(value))]
+    gid_map: Vec<MapSpec>,
+    /// short for --uid-map root --gid-map root: root inside is the caller
+    #[argh(switch)]
+    map_root: bool,
+    /// short for --uid-map self --gid-map self: the caller stays itself
+    #[argh(switch)]
+    map_self: bool,
+    /// allow or deny setgroups(2) inside; by default denied only where the map needs that
+    #[argh(option, arg_name = "allow|deny", from_str_fn(allow_or_deny))]
+    setgroups: Option<bool>,
+    /// make the user namespace this user's
+    #[argh(option, arg_name = "UID[:GID]", from_str_fn(owner))]
+    owner: Option<(u32, u32)>,
+    /// also bind the namespace file to PATH, which is made if missing; may be repeated
+    #[argh(option, arg_name = "KIND=PATH", from_str_fn(pin))]
+    pin: Vec<(Kind, PathBuf)>,
+    /// host name in the new uts namespace
+    #[argh(option, arg_name = "NAME")]
+    hostname: Option<String>,
+    /// seconds added to the monotonic clock of the new time namespace
+    #[argh(option, arg_name = "SECONDS")]
+    monotonic: Option<i64>,
+    /// seconds added to the boot-time clock of the new time namespace
+    #[argh(option, arg_name = "SECONDS")]
+    boottime: Option<i64>,
+    /// the number of that kind's descriptor; may be repeated
+    #[argh(option, arg_name = "KIND=N", from_str_fn(numbered))]
+    fd: Vec<(Kind, RawFd)>,
+}
+
+fn allow_or_deny(text: &str) -> Result<bool, String> {
+    match text {
+        "allow" => Ok(true),
+        "deny" => Ok(false),
+        _ => Err("is neither allow nor deny".to_owned()),
+    }
+}
+
+fn owner(text: &str) -> Result<(u32, u32), String> {
+    let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+    Ok((value::<libctr::idmap::Id>(uid)?.get(), value::<libctr::idmap::Id>(gid)?.get()))
+}
+
+fn kind_and(text: &str) -> Result<(Kind, &str), String> {
+    let (kind, rest) = text.split_once('=').ok_or("needs KIND=…")?;
+    Ok((value(kind)?, rest))
+}
+
+fn pin(text: &str) -> Result<(Kind, PathBuf), String> {
+    let (kind, path) = kind_and(text)?;
+    if path.is_empty() { Err("needs a path".to_owned()) } else { Ok((kind, path.into())) }
+}
+
+fn numbered(text: &str) -> Result<(Kind, RawFd), String> {
+    let (kind, number) = kind_and(text)?;
+    match libctr::fd::parse_number(number) {
+        Some(number) if number >= 3 => Ok((kind, number)),
+        _ => Err("needs a descriptor number from 3 on".to_owned()),
+    }
+}
+
+impl NsfdCreate {
+    fn kinds(&self) -> Vec<Kind> {
+        let asked = [self.user, self.net, self.mnt, self.pid, self.ipc, self.uts, self.cgroup, self.time];
+        Kind::ALL.into_iter().zip(asked).filter(|(_, asked)| *asked).map(|(kind, _)| kind).collect()
+    }
+
+    /// Everything that can be refused before anything is made.
+    fn check(&self, kinds: &[Kind], has_program: bool) -> Result<(), Failure> {
+        if self.pid {
+            let reason = "a pid namespace cannot be opened before its first process and dies with it; \
+                          pivot-init and ns-enter --new pid make one";
+            return Err(usage("--pid", reason));
+        }
+        if kinds.is_empty() {
+            let error = Error::invalid("read", "options", "no namespace is asked for");
+            return Err(Failure::Usage(error.with_hint("for example -U -n: see --help")));
+        }
+        let needs = |given: bool, option: &str, kind: Kind| {
+            if given && !kinds.contains(&kind) { Err(usage(option, format!("needs --{kind}"))) } else { Ok(()) }
+        };
+        needs(!self.uid_map.is_empty(), "--uid-map", Kind::User)?;
+        needs(!self.gid_map.is_empty(), "--gid-map", Kind::User)?;
+        needs(self.map_root, "--map-root", Kind::User)?;
+        needs(self.map_self, "--map-self", Kind::User)?;
+        needs(self.setgroups.is_some(), "--setgroups", Kind::User)?;
+        needs(self.owner.is_some(), "--owner", Kind::User)?;
+        needs(self.hostname.is_some(), "--hostname", Kind::Uts)?;
+        needs(self.monotonic.is_some(), "--monotonic", Kind::Time)?;
+        needs(self.boottime.is_some(), "--boottime", Kind::Time)?;
+        for (index, (kind, number)) in self.fd.iter().enumerate() {
+            needs(true, "--fd", *kind)?;
+            if self.fd[..index].iter().any(|(other, taken)| other == kind || taken == number) {
+                return Err(usage("--fd", format!("gives kind {kind} or number {number} twice")));
+            }
+        }
+        for (kind, _) in &self.pin {
+            needs(true, "--pin", *kind)?;
+        }
+        let shorthands = usize::from(self.map_root) + usize::from(self.map_self);
+        if shorthands > 1 || (shorthands == 1 && !(self.uid_map.is_empty() && self.gid_map.is_empty())) {
+            return Err(usage("--map-root, --map-self, --uid-map, --gid-map", "exclude each other"));
+        }
+        if !has_program && self.pin.is_empty() {
+            return require(None).map(drop);
+        }
+        Ok(())
+    }
+
+    fn map(&self, which: Which) -> Result<Option<libctr::idmap::IdMap>, Failure> {
+        let given = match which {
+            Which::Uid => &self.uid_map,
+            Which::Gid => &self.gid_map,
+        };
+        let shorthand = match (self.map_root, self.map_self) {
+            (true, _) => vec![MapSpec::Root],
+            (_, true) => vec![MapSpec::Own],
+            _ => Vec::new(),
+        };
+        let specs = if shorthand.is_empty() { given } else { &shorthand };
+        if specs.is_empty() {
+            return Ok(None);
+        }
+        let mut extents = Vec::new();
+        for spec in specs {
+            extents.extend_from_slice(spec.resolve(which)?.extents());
+        }
+        Ok(Some(libctr::idmap::IdMap::new(extents).map_err(Failure::Usage)?))
+    }
+}
+
+impl Tool for NsfdCreate {
+    const NAME: &'static str = "nsfd-create";
+    const CHAIN: Chain = Chain::Always;
+
+    fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
+        let kinds = self.kinds();
+        self.check(&kinds, program.is_some())?;
+        let mut create = Create::new(&kinds);
+        if let Some(map) = self.map(Which::Uid)? {
+            create.uid_map(map);
+        }
+        if let Some(map) = self.map(Which::Gid)? {
+            create.gid_map(map);
+        }
+        if let Some(allow) = self.setgroups {
+            create.setgroups(allow);
+        }
+        if let Some((uid, gid)) = self.owner {
+            create.owner(uid, gid);
+        }
+        if let Some(name) = &self.hostname {
+            let name = CString::new(name.as_str()).map_err(|_| usage("--hostname", "holds a NUL byte"))?;
+            create.hostname(name);
+        }
+        create.time_offsets(TimeOffsets {
+            monotonic: self.monotonic.unwrap_or(0),
+            boottime: self.boottime.unwrap_or(0),
+        });
+        let namespaces = create.create()?;
+        pin_all(&namespaces, &self.pin)?;
+        let Some(mut program) = program else { return Ok(ExitCode::SUCCESS) };
+        for namespace in namespaces {
+            let kind = namespace.kind();
+            let number = self.fd.iter().find(|(other, _)| *other == kind).map(|(_, number)| *number);
+            let number = program.pass(namespace.into_fd(), number)?;
+            program.set_var(kind.variable(), number.to_string());
+        }
+        Err(become_program(program))
+    }
+}
+
+/// Binds namespace files where `--pin` says. If one fails, those before it are taken back.
+fn pin_all(namespaces: &[Namespace], pins: &[(Kind, PathBuf)]) -> Result<(), Error> {
+    let mut done = Vec::new();
+    for (kind, path) in pins {
+        let pinned = namespaces.iter().filter(|namespace| namespace.kind() == *kind).try_for_each(|ns| ns.pin(path));
+        if let Err(error) = pinned {
+            done.into_iter().for_each(Namespace::unpin);
+            return Err(error);
+        }
+        done.push(path.as_path());
+    }
+    Ok(())
+}
+
+/// A name for messages of a kind and a reference, as `--ns net=env:X` gives them.
+pub(crate) fn parse_kind_and_reference(text: &str) -> Result<(Kind, Option<libctr::ns::NsRef>), String> {
+    match text.split_once('=') {
+        None => Ok((value(text)?, None)),
+        Some((kind, reference)) => Ok((
+            value(kind)?,
+            Some(libctr::ns::NsRef::from_str(reference).map_err(|error| format!("{}: {}", show(reference), error.reason()))?),
+        )),
+    }
+}
