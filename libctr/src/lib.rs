@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod fd;
+pub mod net;
 pub mod ns;
 pub mod process;
 pub mod sys;

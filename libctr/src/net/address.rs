@@ -1,0 +1,264 @@
+//! [`Address`] and [`Prefix`]: IP addresses with the length of their network.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::link::Link;
+use super::netlink::{Request, Socket};
+use crate::error::{Error, Result, show};
+
+/// An interface's address with the length of its network: `10.0.0.1/24`, `2001:db8::1/64`.
+///
+/// ```
+/// use libctr::net::Address;
+/// assert_eq!("10.0.0.1/24".parse::<Address>()?.prefix().to_string(), "10.0.0.0/24");
+/// assert!("10.0.0.1".parse::<Address>().is_err());
+/// assert!("10.0.0.1/33".parse::<Address>().is_err());
+/// # Ok::<(), libctr::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    ip: IpAddr,
+    length: u8,
+}
+
+/// A network: an address whose bits beyond the length are zero. A bare address is the network of itself alone.
+///
+/// ```
+/// use libctr::net::Prefix;
+/// assert_eq!("10.0.0.7".parse::<Prefix>()?.to_string(), "10.0.0.7/32");
+/// assert!("10.0.0.7/24".parse::<Prefix>().is_err());
+/// # Ok::<(), libctr::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Prefix {
+    ip: IpAddr,
+    length: u8,
+}
+
+impl Address {
+    /// The address itself.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// The network that it is in.
+    pub fn prefix(&self) -> Prefix {
+        Prefix { ip: network(self.ip, self.length), length: self.length }
+    }
+
+    /// The request that gives this address to `link`; with `nodad`, an IPv6 address is usable at once, without duplicate
+    /// address detection (`IFA_F_NODAD`). IPv4 networks larger than two addresses get their broadcast address, as by
+    /// ip-address(8) with `brd +`.
+    pub fn add(&self, link: &Link, nodad: bool) -> Request {
+        let mut message = AddressMessage::default();
+        message.header.family = family(self.ip);
+        message.header.prefix_len = self.length;
+        message.header.index = link.index();
+        message.header.scope = match self.ip {
+            ip if ip.is_loopback() => AddressScope::Host,
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => AddressScope::Link,
+            IpAddr::V4(ip) if ip.is_link_local() => AddressScope::Link,
+            _ => AddressScope::Universe,
+        };
+        message.attributes = vec![AddressAttribute::Local(self.ip), AddressAttribute::Address(self.ip)];
+        let undo = RouteNetlinkMessage::DelAddress(message.clone());
+        if nodad {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        if let IpAddr::V4(ip) = self.ip
+            && self.length < 31
+        {
+            let host_bits = u32::MAX.checked_shr(self.length.into()).unwrap_or(0);
+            message.attributes.push(AddressAttribute::Broadcast((u32::from(ip) | host_bits).into()));
+        }
+        let object = format!("{self} to {}", link.name());
+        Request::create("add address", object, RouteNetlinkMessage::NewAddress(message), undo)
+    }
+}
+
+impl Prefix {
+    /// The first address.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// The number of leading bits that all its addresses share.
+    pub fn length(&self) -> u8 {
+        self.length
+    }
+
+    /// Whether `ip` is one of its addresses.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.ip.is_ipv4() == ip.is_ipv4() && network(ip, self.length) == self.ip
+    }
+
+    /// Whether it is one address alone.
+    pub fn is_single(&self) -> bool {
+        self.length == bits(self.ip)
+    }
+}
+
+/// An address that an interface has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Assigned {
+    /// The interface's index.
+    pub index: u32,
+    /// The address and its network.
+    pub address: Address,
+    /// IPv6 only: duplicate address detection has not ended, the address cannot be bound yet.
+    pub tentative: bool,
+    /// IPv6 only: another machine has this address, it is not used.
+    pub duplicate: bool,
+}
+
+impl Socket {
+    /// All addresses of all interfaces.
+    ///
+    /// # Errors
+    /// Those of rtnetlink(7).
+    pub fn addresses(&mut self) -> Result<Vec<Assigned>> {
+        let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let messages = self.dump(&Request::change("list addresses", "", message, None))?;
+        Ok(messages.iter().filter_map(assigned).collect())
+    }
+}
+
+fn assigned(message: &RouteNetlinkMessage) -> Option<Assigned> {
+    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+    let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
+    let (mut local, mut address) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Address(ip) => address = Some(*ip),
+            AddressAttribute::Flags(all) => flags = *all,
+            _ => {}
+        }
+    }
+    Some(Assigned {
+        index: message.header.index,
+        address: Address { ip: local.or(address)?, length: message.header.prefix_len },
+        tentative: flags.contains(AddressFlags::Tentative),
+        duplicate: flags.contains(AddressFlags::Dadfailed),
+    })
+}
+
+pub(super) fn family(ip: IpAddr) -> AddressFamily {
+    match ip {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+fn bits(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 32 } else { 128 }
+}
+
+/// `ip` with all bits beyond `length` cleared.
+fn network(ip: IpAddr, length: u8) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mask = !u32::MAX.checked_shr(length.into()).unwrap_or(0);
+            Ipv4Addr::from(u32::from(ip) & mask).into()
+        }
+        IpAddr::V6(ip) => {
+            let mask = !u128::MAX.checked_shr(length.into()).unwrap_or(0);
+            Ipv6Addr::from(u128::from(ip) & mask).into()
+        }
+    }
+}
+
+/// Reads `IP[/LENGTH]`; where a length is missing, `None`.
+fn split(text: &str) -> std::result::Result<(IpAddr, Option<u8>), String> {
+    let (ip, length) = match text.split_once('/') {
+        Some((ip, length)) => (ip, Some(length)),
+        None => (text, None),
+    };
+    let ip: IpAddr = ip.parse().map_err(|_| "is no IPv4 or IPv6 address".to_owned())?;
+    let Some(length) = length else { return Ok((ip, None)) };
+    let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+    match length.parse::<u8>() {
+        Ok(number) if digits && number <= bits(ip) => Ok((ip, Some(number))),
+        _ => Err(format!("has no prefix length from 0 to {}", bits(ip))),
+    }
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = |reason: String| Error::invalid("parse address", show(text), reason);
+        match split(text).map_err(invalid)? {
+            (_, None) => Err(invalid("needs a prefix length, as in 10.0.0.1/24".into())),
+            (ip, _) if ip.is_multicast() => Err(invalid("is a multicast address".into())),
+            (ip, _) if ip.is_unspecified() => Err(invalid("is the unspecified address".into())),
+            (IpAddr::V4(Ipv4Addr::BROADCAST), _) => Err(invalid("is the broadcast address".into())),
+            (ip, Some(length)) => Ok(Address { ip, length }),
+        }
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = |reason: String| Error::invalid("parse prefix", show(text), reason);
+        let (ip, length) = split(text).map_err(invalid)?;
+        let length = length.unwrap_or(bits(ip));
+        let first = network(ip, length);
+        if first != ip {
+            return Err(invalid(format!("has bits set beyond its length; the network is {first}/{length}")));
+        }
+        Ok(Prefix { ip, length })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.length)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_what_is_an_address_and_nothing_else() {
+        for good in ["10.0.0.1/8", "10.0.0.1/32", "fe80::1/64", "::1/128", "192.0.2.0/31"] {
+            assert_eq!(good.parse::<Address>().unwrap().to_string(), good);
+        }
+        for bad in
+            ["", "10.0.0.1", "10.0.0.1/", "10.0.0.1/+8", "10.0.0.1/33", "::1/129", "0.0.0.0/0", "ff02::1/64", "x/8"]
+        {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+        let error = "10.0.0.7/24".parse::<Prefix>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "parse prefix 10.0.0.7/24: has bits set beyond its length; the network is 10.0.0.0/24 (EINVAL)"
+        );
+    }
+
+    #[test]
+    fn a_prefix_contains_its_own() {
+        let prefix: Prefix = "2001:db8::/32".parse().unwrap();
+        assert!(prefix.contains("2001:db8:1::1".parse().unwrap()));
+        assert!(!prefix.contains("2001:db9::".parse().unwrap()));
+        assert!(!prefix.contains("10.0.0.1".parse().unwrap()));
+        assert!("0.0.0.0/0".parse::<Prefix>().unwrap().contains("255.255.255.255".parse().unwrap()));
+    }
+}
