@@ -182,25 +182,37 @@ impl Socket {
     /// # Errors
     /// ENODEV: there is none in the socket's network namespace.
     pub fn link(&mut self, name: &InterfaceName) -> Result<Link> {
-        let message = named(name, Vec::new());
-        let request = Request::change("find link", name, RouteNetlinkMessage::GetLink(message), None);
+        self.find(name.to_string(), named(name, Vec::new()))
+    }
+
+    /// The link of this number.
+    ///
+    /// # Errors
+    /// ENODEV: there is none in the socket's network namespace. EINVAL: its name is one that [`InterfaceName`] refuses.
+    pub fn link_at(&mut self, index: u32) -> Result<Link> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        self.find(format!("number {index}"), message)
+    }
+
+    fn find(&mut self, object: String, message: LinkMessage) -> Result<Link> {
+        let request = Request::change("find link", &object, RouteNetlinkMessage::GetLink(message), None);
         let found = self.query(&request)?.into_iter().find_map(|message| match message {
             RouteNetlinkMessage::NewLink(message) => Some(message),
             _ => None,
         });
-        let Some(message) = found else { return Err(Error::new("find link", name, Errno::ENODEV)) };
-        let header = message.header;
-        let mut link =
-            Link { index: header.index, name: name.clone(), flags: header.flags, mtu: 0, mac: Vec::new(), master: 0 };
+        let Some(message) = found else { return Err(Error::new("find link", object, Errno::ENODEV)) };
+        let (mut name, mut mtu, mut mac, mut master) = (String::new(), 0, Vec::new(), 0);
         for attribute in message.attributes {
             match attribute {
-                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::Address(mac) => link.mac = mac,
-                LinkAttribute::Controller(master) => link.master = master,
+                LinkAttribute::IfName(text) => name = text,
+                LinkAttribute::Mtu(bytes) => mtu = bytes,
+                LinkAttribute::Address(bytes) => mac = bytes,
+                LinkAttribute::Controller(index) => master = index,
                 _ => {}
             }
         }
-        Ok(link)
+        Ok(Link { index: message.header.index, name: name.parse()?, flags: message.header.flags, mtu, mac, master })
     }
 }
 

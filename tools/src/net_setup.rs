@@ -1,0 +1,257 @@
+//! `net-setup`: interfaces, addresses and routes of one network namespace.
+
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FlagInfoKind, FromArgs};
+use libctr::net::{Address, Change, InterfaceName, LinkKind, Mac, Route, Socket, Sysctl, Transaction};
+use libctr::ns::{Kind, NsRef};
+use libctr::process::Exec;
+use libctr::{Errno, Error};
+
+use crate::cli::{Chain, Failure, Tool, usage, value as parse};
+use crate::veth_create::{number, restore, set_all};
+
+/// Configures interfaces, addresses and routes of its network namespace, or of another. Where a step fails, those before it
+/// are undone. The options after --link NAME are about that link, up to the next --link.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "net-setup --lo --link eth0 --addr 10.0.0.2/24 --addr 2001:db8::2/64,nodad --up --route default=10.0.0.1",
+    note = "Whatever the order of the options: links are made and renamed, then settings written, then links changed and given \
+            addresses, then routes added.\n\
+            KIND: bridge, dummy, ifb, macvlan,parent=NAME[,mode=…], macvtap,…, ipvlan,parent=NAME[,mode=…], vlan,parent=NAME,id=N, \
+            vxlan,id=N[,remote=IP…], vrf,table=N.\n\
+            Exit status: 0 done, 1 failed, 2 usage."
+)]
+struct Section {
+    /// network namespace to configure, by default the caller's
+    #[argh(option, arg_name = "NSREF", from_str_fn(parse))]
+    netns: Option<NsRef>,
+    /// set the loopback interface up
+    #[argh(switch)]
+    lo: bool,
+    /// the link that the options after it are about; may be repeated
+    #[argh(option, arg_name = "NAME", from_str_fn(parse))]
+    link: Option<InterfaceName>,
+    /// make the link first
+    #[argh(option, arg_name = "KIND[,KEY=VALUE...]", from_str_fn(parse))]
+    add: Option<LinkKind>,
+    /// set the link up
+    #[argh(switch)]
+    up: bool,
+    /// set the link down
+    #[argh(switch)]
+    down: bool,
+    /// largest packet of the link in bytes
+    #[argh(option, arg_name = "BYTES", from_str_fn(mtu))]
+    mtu: Option<u32>,
+    /// hardware address of the link
+    #[argh(option, arg_name = "MAC", from_str_fn(parse))]
+    mac: Option<Mac>,
+    /// give the link another name
+    #[argh(option, arg_name = "NAME", from_str_fn(parse))]
+    rename: Option<InterfaceName>,
+    /// attach the link to this bridge or vrf
+    #[argh(option, arg_name = "NAME", from_str_fn(parse))]
+    master: Option<InterfaceName>,
+    /// resolve addresses by ARP and NDP on the link, or not
+    #[argh(option, arg_name = "on|off", from_str_fn(on_or_off))]
+    arp: Option<bool>,
+    /// address of the link, nodad: usable at once, without duplicate address detection; may be repeated
+    #[argh(option, arg_name = "ADDR/LEN[,nodad]", from_str_fn(address))]
+    addr: Vec<(Address, bool)>,
+    /// route; after --link, through that link unless dev says otherwise; may be repeated
+    #[argh(option, arg_name = "PREFIX|default[=VIA][,dev=NAME][,onlink][,metric=N][,src=ADDR][,table=N]")]
+    route: Vec<String>,
+    /// setting below net, as in net.ipv4.ip_forward=1; may be repeated
+    #[argh(option, arg_name = "NAME=VALUE", from_str_fn(parse))]
+    sysctl: Vec<Sysctl>,
+    /// wait until the IPv6 addresses of the links named (of all, if none is) have been found to be unique; at most 10 seconds
+    #[argh(switch)]
+    wait_dad: bool,
+}
+
+fn mtu(text: &str) -> Result<u32, String> {
+    number(text, 1, i32::MAX as u32)
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("is neither on nor off".to_owned()),
+    }
+}
+
+fn address(text: &str) -> Result<(Address, bool), String> {
+    match text.split_once(',') {
+        None => Ok((parse(text)?, false)),
+        Some((address, "nodad")) => Ok((parse(address)?, true)),
+        Some((_, other)) => Err(format!("{other:?} is not nodad")),
+    }
+}
+
+/// The options, in the sections that `--link` begins; the first is about no link.
+pub struct NetSetup(Vec<Section>);
+
+impl FromArgs for NetSetup {
+    fn from_args(command: &[&str], args: &[&str]) -> Result<Self, EarlyExit> {
+        let info = Section::get_args_info();
+        let takes_value = |arg: &str| {
+            info.flags.iter().any(|flag| flag.long == arg && matches!(flag.kind, FlagInfoKind::Option { .. }))
+        };
+        let (mut starts, mut at) = (vec![0], 0);
+        while let Some(arg) = args.get(at) {
+            if *arg == "--link" {
+                starts.push(at);
+            }
+            at += if takes_value(arg) { 2 } else { 1 };
+        }
+        starts.push(args.len());
+        let sections = starts.windows(2).map(|bounds| Section::from_args(command, &args[bounds[0]..bounds[1]]));
+        sections.collect::<Result<_, _>>().map(NetSetup)
+    }
+}
+
+impl ArgsInfo for NetSetup {
+    fn get_args_info() -> CommandInfoWithArgs {
+        Section::get_args_info()
+    }
+}
+
+impl Section {
+    fn check(&self) -> Result<(), Failure> {
+        if self.up && self.down {
+            return Err(usage("--up, --down", "exclude each other"));
+        }
+        if self.link.is_some() {
+            return Ok(());
+        }
+        let of_a_link = [
+            ("--add", self.add.is_some()),
+            ("--up", self.up),
+            ("--down", self.down),
+            ("--mtu", self.mtu.is_some()),
+            ("--mac", self.mac.is_some()),
+            ("--rename", self.rename.is_some()),
+            ("--master", self.master.is_some()),
+            ("--arp", self.arp.is_some()),
+            ("--addr", !self.addr.is_empty()),
+        ];
+        match of_a_link.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(usage(option, "is about a link: give it after --link NAME")),
+            None => Ok(()),
+        }
+    }
+
+    /// The link's name once it is renamed.
+    fn name(&self) -> Option<&InterfaceName> {
+        self.rename.as_ref().or(self.link.as_ref())
+    }
+
+    fn routes(&self) -> Result<Vec<Route>, Failure> {
+        let parse = |text: &String| {
+            let parsed = Route::parse_for(text, self.name());
+            parsed.map_err(|error| usage(&format!("--route {}", libctr::show(text)), error.reason()))
+        };
+        self.route.iter().map(parse).collect()
+    }
+
+    fn make_and_rename(&self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
+        let Some(name) = &self.link else { return Ok(()) };
+        if let Some(kind) = &self.add {
+            kind.create(transaction, name)?;
+        }
+        let link = transaction.link(name)?;
+        let down = self.down.then(|| link.change(Change::Down));
+        let rename = self.rename.clone().map(|to| link.change(Change::Rename(to)));
+        transaction.run(&down.into_iter().chain(rename).collect::<Vec<_>>())
+    }
+
+    fn change(&self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
+        let Some(name) = self.name() else { return Ok(()) };
+        let link = transaction.link(name)?;
+        let master = self.master.as_ref().map(|name| transaction.link(name)).transpose()?;
+        let changes = self.mac.map(Change::Mac).into_iter();
+        let changes = changes.chain(self.mtu.map(Change::Mtu)).chain(master.map(Change::Master));
+        let changes = changes.chain(self.arp.map(Change::Arp)).chain(self.up.then_some(Change::Up));
+        let requests = changes.map(|change| link.change(change));
+        let addresses = self.addr.iter().map(|(address, nodad)| address.add(&link, *nodad));
+        transaction.run(&requests.chain(addresses).collect::<Vec<_>>())
+    }
+}
+
+impl NetSetup {
+    fn netns(&self) -> Result<Option<&NsRef>, Failure> {
+        let mut given = self.0.iter().filter_map(|section| section.netns.as_ref());
+        let first = given.next();
+        if given.next().is_some() { Err(usage("--netns", "is given twice")) } else { Ok(first) }
+    }
+
+    fn apply(&self, transaction: &mut Transaction<'_>, routes: &[Route]) -> Result<(), Error> {
+        if self.0.iter().any(|section| section.lo) {
+            let lo = transaction.link(&"lo".parse()?)?;
+            transaction.run(&[lo.change(Change::Up)])?;
+        }
+        self.0.iter().try_for_each(|section| section.change(transaction))?;
+        let requests = routes.iter().map(|route| route.add(transaction.socket())).collect::<Result<Vec<_>, _>>()?;
+        transaction.run(&requests)?;
+        if self.0.iter().any(|section| section.wait_dad) {
+            let names = self.0.iter().filter_map(Section::name).collect::<Vec<_>>();
+            wait_dad(transaction.socket(), &names)?;
+        }
+        Ok(())
+    }
+}
+
+impl Tool for NetSetup {
+    const NAME: &'static str = "net-setup";
+    const CHAIN: Chain = Chain::No;
+
+    fn run(self, _program: Option<Exec>) -> Result<ExitCode, Failure> {
+        self.0.iter().try_for_each(Section::check)?;
+        let routes = self.0.iter().map(Section::routes).collect::<Result<Vec<_>, _>>()?.concat();
+        let netns = self.netns()?.map(|reference| reference.open(Kind::Net)).transpose()?;
+        let mut socket = match &netns {
+            Some(netns) => Socket::open_in(netns)?,
+            None => Socket::open()?,
+        };
+        let mut transaction = socket.begin();
+        self.0.iter().try_for_each(|section| section.make_and_rename(&mut transaction))?;
+        let sysctls = self.0.iter().flat_map(|section| &section.sysctl).map(|sysctl| (sysctl.clone(), false));
+        let former = set_all(&sysctls.collect::<Vec<_>>(), netns.as_ref())?;
+        if let Err(error) = self.apply(&mut transaction, &routes) {
+            restore(former, netns.as_ref());
+            return Err(error.into());
+        }
+        transaction.commit();
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Waits for duplicate address detection (RFC 4862), which takes one to two seconds where the link has a carrier.
+fn wait_dad(socket: &mut Socket, names: &[&InterfaceName]) -> Result<(), Error> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const OPERATION: &str = "wait for duplicate address detection of";
+    let links = names.iter().map(|name| socket.link(name)).collect::<Result<Vec<_>, _>>()?;
+    let start = Instant::now();
+    loop {
+        let assigned = socket.addresses()?;
+        let of_links = |index: u32| links.is_empty() || links.iter().any(|link| link.index() == index);
+        if let Some(duplicate) = assigned.iter().find(|assigned| of_links(assigned.index) && assigned.duplicate) {
+            let error = Error::new(OPERATION, duplicate.address, Errno::EADDRINUSE);
+            return Err(error.with_reason("another machine has this address"));
+        }
+        let mut pending = assigned.iter().filter(|assigned| of_links(assigned.index) && assigned.tentative);
+        let Some(first) = pending.next() else { return Ok(()) };
+        if start.elapsed() >= PATIENCE {
+            let error = Error::new(OPERATION, first.address, Errno::ETIMEDOUT);
+            return Err(
+                error.with_hint("it starts when the link is up and has a carrier: for a veth, when both ends are up")
+            );
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
