@@ -1,4 +1,5 @@
 //! veth-create and net-setup as a user runs them, in network namespaces of their own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what failed by panicking")]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -305,6 +306,26 @@ fn wait_dad_ends_and_says_why() {
         fails(net_setup(netns, args), 1, "another machine has this address (EADDRINUSE)");
         let left = inside(netns, || Socket::open().unwrap().addresses().unwrap());
         assert!(left.iter().all(|left| left.address.ip() != "2001:db8::1".parse::<IpAddr>().unwrap()), "{left:?}");
+    });
+}
+
+#[test]
+fn a_refusal_says_which_side_lacks_the_right() {
+    on_a_host(|netns| {
+        let in_user_namespace = |kinds: &str| {
+            let veth = format!("{} --host v0 --peer eth0 --netns 0", env!("CARGO_BIN_EXE_veth-create"));
+            tool("unshare", netns, &format!("{kinds} {veth}"))
+        };
+        for (kinds, hint) in [
+            ("-Urn", "not in the user namespace that owns the other one"),
+            ("-Ur", "in the user namespace that owns this network namespace"),
+        ] {
+            let output = in_user_namespace(kinds);
+            let err = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(err.trim_end().ends_with(hint), "{err}");
+            fails(output, 1, "create veth v0 with peer eth0: Operation not permitted (EPERM)");
+        }
+        assert_eq!((links(), inside(netns, links)), (vec![], vec![]));
     });
 }
 

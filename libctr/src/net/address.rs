@@ -261,4 +261,27 @@ mod tests {
         assert!(!prefix.contains("10.0.0.1".parse().unwrap()));
         assert!("0.0.0.0/0".parse::<Prefix>().unwrap().contains("255.255.255.255".parse().unwrap()));
     }
+
+    #[test]
+    fn hundreds_are_added_and_undone_together() {
+        use crate::net::tests::in_new_netns;
+        use crate::net::{InterfaceName, LinkKind};
+        in_new_netns(|| {
+            let mut socket = Socket::open().unwrap();
+            let name: InterfaceName = "br0".parse().unwrap();
+            let mut transaction = socket.begin();
+            LinkKind::Bridge.create(&mut transaction, &name).unwrap();
+            transaction.commit();
+            let link = socket.link(&name).unwrap();
+            let address = |n: u32| format!("10.0.{}.{}/32", n / 250, n % 250 + 1).parse::<Address>().unwrap();
+            let mut requests: Vec<_> = (0..1000).map(|n| address(n).add(&link, false)).collect();
+            requests.push(address(7).add(&link, false));
+            let error = socket.run(&requests).unwrap_err();
+            assert_eq!(error.object(), "10.0.0.8/32 to br0");
+            assert_eq!(socket.addresses().unwrap(), []);
+            requests.pop();
+            socket.run(&requests).unwrap();
+            assert_eq!(socket.addresses().unwrap().len(), 1000);
+        });
+    }
 }
