@@ -214,7 +214,6 @@ impl Tool for NsfdCreate {
             boottime: self.boottime.unwrap_or(0),
         });
         let namespaces = create.create()?;
-        pin_all(&namespaces, &self.pin)?;
         let Some(mut program) = program else { return Ok(ExitCode::SUCCESS) };
         for namespace in namespaces {
             let kind = namespace.kind();

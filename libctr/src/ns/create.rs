@@ -100,8 +100,8 @@ impl Create {
     #[doc(alias = "unshare")]
     pub fn create(&self) -> Result<Vec<Namespace>> {
         self.validate()?;
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).context("make socketpair", "")?;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .context("make socketpair", "")?;
         let (pid, pidfd) = sys::clone::clone3(CloneFlags::empty(), None, || {
             sys::fd::close(ours.as_raw_fd());
             match self.in_child(&theirs) {
@@ -215,7 +215,9 @@ impl Create {
         let written = write(&file, text.as_bytes()).context("write timens_offsets", format_args!("{:?}", text.trim()));
         written.map(drop).map_err(|error| match error.errno() {
             Errno::ERANGE => error.with_hint("the clock would be negative, or beyond 146 years"),
-            Errno::EPERM => error.with_hint("this needs CAP_SYS_TIME in the user namespace that owns the time namespace"),
+            Errno::EPERM => {
+                error.with_hint("this needs CAP_SYS_TIME in the user namespace that owns the time namespace")
+            }
             _ => error,
         })
     }
@@ -289,7 +291,9 @@ pub(crate) fn explain(error: Error) -> Error {
         Errno::ENOSPC => {
             let limit = format!("user.max_{kind}_namespaces");
             let value = setting(&limit.replace('.', "/")).unwrap_or_else(|| "unknown".to_owned());
-            error.with_hint(format!("the limit {limit} (here {value}; it counts in every parent), or 32 levels, is reached"))
+            error.with_hint(format!(
+                "the limit {limit} (here {value}; it counts in every parent), or 32 levels, is reached"
+            ))
         }
         Errno::EPERM | Errno::EACCES if kind == "user" => {
             for (name, off) in [
@@ -298,7 +302,8 @@ pub(crate) fn explain(error: Error) -> Error {
                 ("user/max_user_namespaces", "0"),
             ] {
                 if setting(name).as_deref() == Some(off) {
-                    return error.with_hint(format!("this machine forbids it: sysctl {} = {off}", name.replace('/', ".")));
+                    return error
+                        .with_hint(format!("this machine forbids it: sysctl {} = {off}", name.replace('/', ".")));
                 }
             }
             error.with_hint("a chrooted process, or one whose ids are not mapped, may not make a user namespace")
@@ -314,7 +319,10 @@ mod tests {
     use super::*;
 
     fn names(pid: &str) -> Vec<String> {
-        Kind::ALL.iter().map(|kind| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().display().to_string()).collect()
+        Kind::ALL
+            .iter()
+            .map(|kind| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().display().to_string())
+            .collect()
     }
 
     #[test]
@@ -339,7 +347,10 @@ mod tests {
     #[test]
     fn refuses_sets_that_make_no_sense() {
         let error = Create::new(&[Kind::Pid]).create().unwrap_err();
-        assert!(error.to_string().starts_with("create namespaces pid: a pid namespace cannot be opened before"), "{error}");
+        assert!(
+            error.to_string().starts_with("create namespaces pid: a pid namespace cannot be opened before"),
+            "{error}"
+        );
         assert_eq!(Create::new(&[]).create().unwrap_err().errno(), Errno::EINVAL);
         let error = Create::new(&[Kind::Net]).uid_map("0:0:1".parse().unwrap()).create().unwrap_err();
         assert_eq!(error.to_string(), "create namespaces id map: needs a new user namespace (EINVAL)");
