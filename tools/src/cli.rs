@@ -310,7 +310,10 @@ mod tests {
 
     #[test]
     fn the_program_begins_at_the_first_word_that_is_no_option() {
-        assert_eq!(run(&["-Un", "ls", "-l"]).unwrap(), (words(&["--user", "--net"]), Some(vec!["ls".into(), "-l".into()])));
+        assert_eq!(
+            run(&["-Un", "ls", "-l"]).unwrap(),
+            (words(&["--user", "--net"]), Some(vec!["ls".into(), "-l".into()]))
+        );
         assert_eq!(run(&["--map=a=b", "--", "-x"]).unwrap(), (words(&["--map", "a=b"]), Some(vec!["-x".into()])));
         assert_eq!(run(&["--map", "-x", "--"]).unwrap(), (words(&["--map", "-x"]), None));
         assert_eq!(run(&["-Um1", "-m", "2"]).unwrap().0, words(&["--user", "--map", "1", "--map", "2"]));

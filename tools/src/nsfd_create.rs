@@ -2,17 +2,15 @@
 
 use std::ffi::CString;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use argh::{ArgsInfo, FromArgs};
+use libctr::Error;
 use libctr::idmap::{MapSpec, Which};
-use libctr::ns::{Create, Kind, Namespace, TimeOffsets};
+use libctr::ns::{Create, Kind, TimeOffsets};
 use libctr::process::Exec;
-use libctr::{Error, show};
 
-use crate::cli::{Chain, Failure, Tool, become_program, require, usage, value};
+use crate::cli::{Chain, Failure, Tool, become_program, require, usage, value as parse};
 
 /// Makes namespaces and executes PROGRAM with them as open descriptors, named in the environment: NSFD_USER=3 NSFD_NET=4 …
 /// No process stays behind in them; they live as long as a descriptor is open.
@@ -20,7 +18,7 @@ use crate::cli::{Chain, Failure, Tool, become_program, require, usage, value};
 #[argh(
     help_triggers("-h", "--help"),
     example = "nsfd-create -Un --uid-map 0:100000:65536 --gid-map 0:100000:65536 -- env",
-    note = "MAP is INSIDE:OUTSIDE:COUNT, several joined by commas, or root, self, all, subid.\n\
+    note = "MAP is INSIDE:OUTSIDE:COUNT, several joined by commas, or root, self, all.\n\
             A pid namespace cannot be held without a process: pivot-init and ns-enter --new pid make it.\n\
             Exit status: that of PROGRAM; 125 this tool failed, 126 PROGRAM cannot be executed, 127 not found."
 )]
@@ -50,10 +48,10 @@ pub struct NsfdCreate {
     #[argh(switch, short = 'p')]
     pid: bool,
     /// user ids of the user namespace; may be repeated
-    #[argh(option, arg_name = "MAP", from_str_fn(value))]
+    #[argh(option, arg_name = "MAP", from_str_fn(parse))]
     uid_map: Vec<MapSpec>,
     /// group ids of the user namespace; may be repeated
-    #[argh(option, arg_name = "MAP", from_str_fn(value))]
+    #[argh(option, arg_name = "MAP", from_str_fn(parse))]
     gid_map: Vec<MapSpec>,
     /// short for --uid-map root --gid-map root: root inside is the caller
     #[argh(switch)]
@@ -67,9 +65,6 @@ pub struct NsfdCreate {
     /// make the user namespace this user's
     #[argh(option, arg_name = "UID[:GID]", from_str_fn(owner))]
     owner: Option<(u32, u32)>,
-    /// also bind the namespace file to PATH, which is made if missing; may be repeated
-    #[argh(option, arg_name = "KIND=PATH", from_str_fn(pin))]
-    pin: Vec<(Kind, PathBuf)>,
     /// host name in the new uts namespace
     #[argh(option, arg_name = "NAME")]
     hostname: Option<String>,
@@ -94,17 +89,12 @@ fn allow_or_deny(text: &str) -> Result<bool, String> {
 
 fn owner(text: &str) -> Result<(u32, u32), String> {
     let (uid, gid) = text.split_once(':').unwrap_or((text, text));
-    Ok((value::<libctr::idmap::Id>(uid)?.get(), value::<libctr::idmap::Id>(gid)?.get()))
+    Ok((parse::<libctr::idmap::Id>(uid)?.get(), parse::<libctr::idmap::Id>(gid)?.get()))
 }
 
 fn kind_and(text: &str) -> Result<(Kind, &str), String> {
     let (kind, rest) = text.split_once('=').ok_or("needs KIND=…")?;
-    Ok((value(kind)?, rest))
-}
-
-fn pin(text: &str) -> Result<(Kind, PathBuf), String> {
-    let (kind, path) = kind_and(text)?;
-    if path.is_empty() { Err("needs a path".to_owned()) } else { Ok((kind, path.into())) }
+    Ok((parse(kind)?, rest))
 }
 
 fn numbered(text: &str) -> Result<(Kind, RawFd), String> {
@@ -122,7 +112,7 @@ impl NsfdCreate {
     }
 
     /// Everything that can be refused before anything is made.
-    fn check(&self, kinds: &[Kind], has_program: bool) -> Result<(), Failure> {
+    fn check(&self, kinds: &[Kind]) -> Result<(), Failure> {
         if self.pid {
             let reason = "a pid namespace cannot be opened before its first process and dies with it; \
                           pivot-init and ns-enter --new pid make one";
@@ -150,15 +140,9 @@ impl NsfdCreate {
                 return Err(usage("--fd", format!("gives kind {kind} or number {number} twice")));
             }
         }
-        for (kind, _) in &self.pin {
-            needs(true, "--pin", *kind)?;
-        }
         let shorthands = usize::from(self.map_root) + usize::from(self.map_self);
         if shorthands > 1 || (shorthands == 1 && !(self.uid_map.is_empty() && self.gid_map.is_empty())) {
             return Err(usage("--map-root, --map-self, --uid-map, --gid-map", "exclude each other"));
-        }
-        if !has_program && self.pin.is_empty() {
-            return require(None).map(drop);
         }
         Ok(())
     }
@@ -191,7 +175,8 @@ impl Tool for NsfdCreate {
 
     fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
         let kinds = self.kinds();
-        self.check(&kinds, program.is_some())?;
+        self.check(&kinds)?;
+        let mut program = require(program)?;
         let mut create = Create::new(&kinds);
         if let Some(map) = self.map(Which::Uid)? {
             create.uid_map(map);
@@ -209,12 +194,9 @@ impl Tool for NsfdCreate {
             let name = CString::new(name.as_str()).map_err(|_| usage("--hostname", "holds a NUL byte"))?;
             create.hostname(name);
         }
-        create.time_offsets(TimeOffsets {
-            monotonic: self.monotonic.unwrap_or(0),
-            boottime: self.boottime.unwrap_or(0),
-        });
+        create
+            .time_offsets(TimeOffsets { monotonic: self.monotonic.unwrap_or(0), boottime: self.boottime.unwrap_or(0) });
         let namespaces = create.create()?;
-        let Some(mut program) = program else { return Ok(ExitCode::SUCCESS) };
         for namespace in namespaces {
             let kind = namespace.kind();
             let number = self.fd.iter().find(|(other, _)| *other == kind).map(|(_, number)| *number);
@@ -222,30 +204,5 @@ impl Tool for NsfdCreate {
             program.set_var(kind.variable(), number.to_string());
         }
         Err(become_program(program))
-    }
-}
-
-/// Binds namespace files where `--pin` says. If one fails, those before it are taken back.
-fn pin_all(namespaces: &[Namespace], pins: &[(Kind, PathBuf)]) -> Result<(), Error> {
-    let mut done = Vec::new();
-    for (kind, path) in pins {
-        let pinned = namespaces.iter().filter(|namespace| namespace.kind() == *kind).try_for_each(|ns| ns.pin(path));
-        if let Err(error) = pinned {
-            done.into_iter().for_each(Namespace::unpin);
-            return Err(error);
-        }
-        done.push(path.as_path());
-    }
-    Ok(())
-}
-
-/// A name for messages of a kind and a reference, as `--ns net=env:X` gives them.
-pub(crate) fn parse_kind_and_reference(text: &str) -> Result<(Kind, Option<libctr::ns::NsRef>), String> {
-    match text.split_once('=') {
-        None => Ok((value(text)?, None)),
-        Some((kind, reference)) => Ok((
-            value(kind)?,
-            Some(libctr::ns::NsRef::from_str(reference).map_err(|error| format!("{}: {}", show(reference), error.reason()))?),
-        )),
     }
 }

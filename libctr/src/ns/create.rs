@@ -165,12 +165,12 @@ impl Create {
             setresuid(raw_uid, raw_uid, raw_uid).map_err(fault("become owner", uid))?;
         }
         if self.kinds.contains(&Kind::User) {
-            make(&[Kind::User])?;
+            make_one(Kind::User)?;
             meet(socket)?;
         }
         // one kind at a time, so that a failure names it; nothing is lost, since all of them go with this process
         for kind in self.kinds.iter().filter(|kind| **kind != Kind::User) {
-            make(std::slice::from_ref(kind))?;
+            make_one(*kind)?;
         }
         if let Some(name) = &self.hostname {
             nix::unistd::sethostname(std::ffi::OsStr::new(name.to_str().unwrap_or_default()))
@@ -223,12 +223,32 @@ impl Create {
     }
 }
 
-/// In the child: makes namespaces, with a hint that needs no allocation.
-fn make(kinds: &[Kind]) -> std::result::Result<(), Fault<'static>> {
-    unshare(flags(kinds)).map_err(|errno| {
-        let name = kinds.first().map_or("", |kind| kind.name());
-        Fault::new("create namespace", Object::Text(name.as_bytes()), errno)
-    })
+/// Makes the calling thread's own new namespaces in one unshare(2), mount propagation of a new mount namespace being slave:
+/// what is mounted outside still arrives, nothing goes back.
+///
+/// # Errors
+/// Those of unshare(2), with a hint; then the caller must end, and not try again with fewer kinds.
+#[doc(alias = "unshare")]
+pub fn make(kinds: &[Kind]) -> Result<()> {
+    if kinds.is_empty() {
+        return Ok(());
+    }
+    if kinds.contains(&Kind::Mnt) && !process::is_single_threaded() {
+        return Err(Error::invalid("create namespace", "mnt", "the calling process has more than one thread"));
+    }
+    let names = kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",");
+    unshare(flags(kinds)).map_err(|errno| explain(Error::new("create namespace", names, errno)))?;
+    if kinds.contains(&Kind::Mnt) {
+        let slave = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SLAVE;
+        nix::mount::mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
+            .context("make propagation slave", "/")?;
+    }
+    Ok(())
+}
+
+/// In the child: makes one namespace, with a fault that needs no allocation.
+fn make_one(kind: Kind) -> std::result::Result<(), Fault<'static>> {
+    unshare(kind.flag()).map_err(|errno| Fault::new("create namespace", Object::Text(kind.name().as_bytes()), errno))
 }
 
 /// In the child: says that a stage is reached and waits for the parent. The parent's death is an end of file.
@@ -281,7 +301,7 @@ fn open(proc: &OwnedFd, kind: Kind) -> Result<Namespace> {
 }
 
 /// Names what forbids a namespace: what the errno may mean depends on the machine's settings.
-pub(crate) fn explain(error: Error) -> Error {
+fn explain(error: Error) -> Error {
     if error.operation() != "create namespace" {
         return error;
     }

@@ -1,0 +1,9 @@
+//! The container tools, one module each; `bin/` holds their one-line mains. What they share is in [`cli`].
+
+pub mod cli;
+pub mod close_fds;
+pub mod ctrtool;
+pub mod net_setup;
+pub mod ns_enter;
+pub mod nsfd_create;
+pub mod veth_create;
