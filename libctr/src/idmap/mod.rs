@@ -1,7 +1,7 @@
 //! User and group id maps of user_namespaces(7): parsed, validated, written once and read back.
 //!
 //! A value that exists is valid: an [`Extent`] neither is empty nor wraps, an [`IdMap`] has no overlaps and fits the kernel's
-//! limits. [`MapSpec`] is how a person names a map; [`write`] gives it to a new user namespace.
+//! limits. [`MapSpec`] is how a person names a map; [`write()`] gives it to a new user namespace.
 
 mod spec;
 mod write;
