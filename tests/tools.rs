@@ -109,3 +109,34 @@ fn every_tool_answers_help_and_version() {
         }
     }
 }
+
+/// A container whose root is a tmpfs with the host's /usr, assembled by mount(8) until mount-setup exists.
+fn container(init: &str) -> Run {
+    sh(&format!(
+        "exec nsfd-create -Un {MAPS} -- ns-enter --ns user,net -- close-fds -- ns-enter --new ipc,cgroup,mnt,uts -- sh -c '
+         mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir usr proc && mount --rbind /usr usr &&
+         for d in bin lib lib64; do ln -s usr/$d $d; done && exec pivot-init --root /mnt -- {init}'"
+    ))
+}
+
+#[test]
+fn the_program_is_process_1_and_sees_nothing_of_the_hosts_root() {
+    let run = container("/bin/sh -c \"id -u; ls /; cat /proc/1/comm; pwd; ls /proc/1/root\"");
+    let words: Vec<&str> = run.stdout.split_whitespace().collect();
+    let root = ["bin", "lib", "lib64", "proc", "usr"];
+    assert_eq!(words, [&["0"][..], &root, &["sh", "/"], &root].concat(), "{}", run.stderr);
+}
+
+#[test]
+fn the_end_of_process_1_is_the_end_of_pivot_init() {
+    assert_eq!(container("/bin/sh -c \"exit 5\"").code, Some(5));
+    assert_eq!(container("/nonexistent").code, Some(127));
+    assert_eq!(container("/usr").code, Some(126));
+    let run = sh("pivot-init --root /etc -- true");
+    assert_eq!(run.code, Some(125));
+    assert!(
+        run.stderr.starts_with("pivot-init: use as root /etc: is not a mount point (EINVAL)\nhint: "),
+        "{}",
+        run.stderr
+    );
+}

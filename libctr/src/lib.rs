@@ -8,6 +8,7 @@ pub mod fd;
 pub mod idmap;
 pub mod net;
 pub mod ns;
+pub mod pivot;
 pub mod process;
 pub mod sys;
 

@@ -7,17 +7,18 @@ use std::process::ExitCode;
 use libctr::{Error, show};
 
 use crate::cli::{self, Tool};
-use crate::{close_fds, net_setup, ns_enter, nsfd_create, veth_create};
+use crate::{close_fds, net_setup, ns_enter, nsfd_create, pivot_init, veth_create};
 
 type Main = fn(std::vec::IntoIter<OsString>) -> ExitCode;
 
 /// Every tool, by name.
-const TOOLS: [(&str, Main); 5] = [
+const TOOLS: [(&str, Main); 6] = [
     (nsfd_create::NsfdCreate::NAME, cli::main::<nsfd_create::NsfdCreate>),
     (veth_create::VethCreate::NAME, cli::main::<veth_create::VethCreate>),
     (ns_enter::NsEnter::NAME, cli::main::<ns_enter::NsEnter>),
     (close_fds::CloseFds::NAME, cli::main::<close_fds::CloseFds>),
     (net_setup::NetSetup::NAME, cli::main::<net_setup::NetSetup>),
+    (pivot_init::PivotInit::NAME, cli::main::<pivot_init::PivotInit>),
 ];
 
 const HELP: &str = "Usage: ctrtool TOOL [OPTIONS] …\n\nAll container tools in one program; also by the name of a link to it.\n\n\

@@ -6,4 +6,5 @@ pub mod ctrtool;
 pub mod net_setup;
 pub mod ns_enter;
 pub mod nsfd_create;
+pub mod pivot_init;
 pub mod veth_create;

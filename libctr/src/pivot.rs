@@ -1,0 +1,120 @@
+//! Making a directory the root of the mount namespace: pivot_root(2) and what must surround it.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, fstat, stat};
+use nix::unistd::{chdir, fchdir, pivot_root};
+
+use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
+use crate::sys::mount::{
+    Config, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH,
+    fsconfig, fsmount, fsopen, move_mount,
+};
+
+/// A directory that is going to be the root, held open: what its path means later does not matter.
+#[derive(Debug)]
+pub struct NewRoot {
+    dir: OwnedFd,
+    id: (u64, u64),
+}
+
+impl NewRoot {
+    /// Opens a directory that is a mount point. With `bind`, one that is none is first bind-mounted onto itself, with all
+    /// that is mounted below it.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR: there is no such directory. EINVAL: not a mount point.
+    pub fn open(path: &Path, bind: bool) -> Result<NewRoot> {
+        let mut dir = open_dir(path)?;
+        if !is_mount_point(&dir, path)? {
+            if !bind {
+                return Err(Error::invalid("use as root", show(path), "is not a mount point")
+                    .with_hint("mount something there, or bind-mount it onto itself with --bind-root"));
+            }
+            let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
+            mount(Some(link.as_str()), link.as_str(), None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+                .context("bind-mount onto itself", show(path))?;
+            dir = open_dir(path)?;
+        }
+        let stat = fstat(&dir).context("stat", show(path))?;
+        Ok(NewRoot { id: (stat.st_dev, stat.st_ino), dir })
+    }
+
+    /// Mounts a procfs of the caller's pid namespace at `proc` below the root, which must be a directory there, not a link.
+    /// It must be done before the old root is gone: a less privileged mount namespace may mount proc only while a fully
+    /// visible one is mounted. Allocates nothing.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR, ELOOP: there is no such directory. EPERM: the caller does not own its pid namespace, or the `/proc`
+    /// that it sees is partly masked.
+    pub fn mount_proc(&self) -> std::result::Result<(), Fault<'static>> {
+        let fault =
+            |operation, hint| move |errno| Fault { hint, ..Fault::new(operation, Object::Text(b"/proc"), errno) };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let missing = Some("the root needs a directory proc, or use --no-proc");
+        let target = openat(&self.dir, c"proc", flags, Mode::empty()).map_err(fault("open mount point", missing))?;
+        let revealing = Some("proc can be mounted in an own pid namespace, where the /proc seen now is not masked");
+        let context = fsopen(c"proc").map_err(fault("mount", revealing))?;
+        fsconfig(&context, Config::Create).map_err(fault("mount", revealing))?;
+        let attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        let proc = fsmount(&context, attributes).map_err(fault("mount", revealing))?;
+        move_mount(&proc, c"", &target, c"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
+            .map_err(fault("mount", None))
+    }
+
+    /// Makes it the root of the mount namespace, detaches the old root with all that is mounted on it, and changes the working
+    /// directory to the new `/`. Allocates nothing.
+    ///
+    /// # Errors
+    /// EINVAL: the parent mount of either root is shared, or the current root is the initial ramfs or a chroot. EBUSY: it is
+    /// the root already.
+    #[doc(alias = "pivot_root")]
+    pub fn pivot(&self) -> std::result::Result<(), Fault<'static>> {
+        let fault = |operation, hint| move |errno| Fault { hint, ..Fault::new(operation, Object::None, errno) };
+        let causes = Some(
+            "make the mounts private or slave in an own mount namespace first; the initial ramfs and a chroot cannot be \
+             pivoted from",
+        );
+        fchdir(&self.dir).map_err(fault("change to new root", None))?;
+        pivot_root(c".", c".").map_err(fault("pivot_root", causes))?;
+        // both roots are stacked at "." now, the old one on top; where it is still a peer of others they must not lose it
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&CStr>, c".", None::<&CStr>, private, None::<&CStr>)
+            .map_err(fault("make old root private", None))?;
+        umount2(c".", MntFlags::MNT_DETACH).map_err(fault("detach old root", None))?;
+        chdir(c"/").map_err(fault("change to /", None))?;
+        let root = stat(c"/").map_err(fault("stat new /", None))?;
+        if (root.st_dev, root.st_ino) != self.id {
+            return Err(Fault::new("verify new root", Object::None, Errno::ESTALE));
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for NewRoot {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd> {
+    openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .context("open root", show(path))
+}
+
+/// Whether an open directory is the root of a mount: it and its `..` are on different mounts.
+fn is_mount_point(dir: &OwnedFd, path: &Path) -> Result<bool> {
+    let mount_id = |dir: &OwnedFd| -> Result<String> {
+        let path = format!("/proc/self/fdinfo/{}", dir.as_raw_fd());
+        let text = std::fs::read_to_string(&path).context("read", path)?;
+        Ok(text.lines().find(|line| line.starts_with("mnt_id:")).unwrap_or_default().to_owned())
+    };
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let parent = openat(dir, "..", flags, Mode::empty()).context("open parent of", show(path))?;
+    let same = fstat(dir).context("stat", show(path))? == fstat(&parent).context("stat", show(path))?;
+    Ok(same || mount_id(dir)? != mount_id(&parent)?)
+}
