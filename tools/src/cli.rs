@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FlagInfoKind, FromArgs};
-use libctr::process::Exec;
+use libctr::process::{Child, Exec, forward_and_wait};
 use libctr::{Context, Errno, Error, show};
 
 /// One tool: its options and what it does.
@@ -72,6 +72,21 @@ pub fn usage(option: &str, reason: impl Into<String>) -> Failure {
 /// Becomes the program; returns why that failed.
 pub fn become_program(program: Exec) -> Failure {
     Failure::Program(program.exec())
+}
+
+/// The operation of a [`Fault`](libctr::Fault) that says that the program itself could not be executed.
+pub const EXECUTE: &str = "execute";
+
+/// Starts `program` with `start`, waits for it, and ends as it does. Returns only where it could not be started.
+///
+/// # Errors
+/// Those of `start`; where the operation is [`EXECUTE`], the program is at fault.
+pub fn wait_for(program: &Exec, start: impl FnOnce() -> Result<Child, Error>) -> Result<ExitCode, Failure> {
+    match forward_and_wait(start) {
+        Ok(ended) => ended.mirror(),
+        Err(error) if error.operation() == EXECUTE => Err(Failure::Program(program.explain(error.errno()))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The `main` of a tool: `args` without the program's own name.

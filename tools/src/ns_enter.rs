@@ -1,46 +1,90 @@
 //! `ns-enter`: enters namespaces, then makes others.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
-use libctr::ns::{Kind, Namespace, NsRef};
-use libctr::process::Exec;
-use libctr::{Context, Errno, Error};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use libctr::idmap::{MapSpec, Which};
+use libctr::ns::{self, Create, Kind, Namespace, NsRef, Propagation};
+use libctr::process::{Exec, Lifeline, PidRef, pid_of, spawn};
+use libctr::{Context, Errno, Error, Fault, Object, show};
+use nix::sched::CloneFlags;
+use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 
-use crate::cli::{Chain, Failure, List, Tool, become_program, require, usage, value as parse};
+use crate::cli::{Chain, EXECUTE, Failure, List, Tool, become_program, require, usage, value as parse, wait_for};
 
-/// Enters namespaces, then makes others, and executes PROGRAM. On entering a user namespace it becomes its root, without
-/// supplementary groups.
+/// Enters namespaces, then makes others, and executes PROGRAM. On entering or making a user namespace it becomes its root,
+/// without supplementary groups.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),
     example = "ns-enter --ns user,net --new ipc,uts -- id",
-    note = "NSREF is N, fd:N, env:VAR, pid:N or a path with a / in it; the default is env:NSFD_KIND.\n\
+    example = "ns-enter --target 4711 --all -- sh",
+    note = "NSREF is N, fd:N, env:VAR, pid:N or a path with a / in it; the default is env:NSFD_KIND, or with --target its \
+            namespace of that kind.\n\
+            PIDREF is N, pid:N, or fd:N and env:VAR, which are pidfds.\n\
             The descriptors that are entered are closed and their variables removed.\n\
+            With a pid namespace, PROGRAM runs in a child: this tool waits for it, sends it the signals that come, and ends \
+            as it does.\n\
             Exit status: that of PROGRAM; 125 this tool failed, 126 PROGRAM cannot be executed, 127 not found."
 )]
 pub struct NsEnter {
     /// enter these; may be repeated
     #[argh(option, arg_name = "KIND[=NSREF],…", from_str_fn(references))]
-    ns: Vec<Vec<(Kind, NsRef)>>,
-    /// then make these: net, mnt, ipc, uts, cgroup; may be repeated
+    ns: Vec<Vec<(Kind, Option<NsRef>)>>,
+    /// enter the namespaces of this process
+    #[argh(option, short = 't', arg_name = "PIDREF", from_str_fn(parse))]
+    target: Option<PidRef>,
+    /// with --target: enter all of its namespaces that are not the caller's
+    #[argh(switch, short = 'a')]
+    all: bool,
+    /// then make these: user, net, mnt, pid, ipc, uts, cgroup, time; may be repeated
     #[argh(option, arg_name = "KIND,…")]
     new: Vec<List<Kind>>,
     /// keep the ids and groups as they are
     #[argh(switch)]
     keep_ids: bool,
+    /// become this user id instead of 0
+    #[argh(option, arg_name = "N", from_str_fn(id))]
+    uid: Option<u32>,
+    /// become this group id instead of 0
+    #[argh(option, arg_name = "N", from_str_fn(id))]
+    gid: Option<u32>,
+    /// supplementary groups, instead of none; may be repeated
+    #[argh(option, arg_name = "N,…", from_str_fn(ids))]
+    groups: Vec<Vec<u32>>,
+    /// of the mounts in a new mount namespace: private, slave (default), shared, unchanged
+    #[argh(option, arg_name = "HOW", from_str_fn(parse))]
+    propagation: Option<Propagation>,
     /// host name, in a uts namespace that is entered or made here
     #[argh(option, arg_name = "NAME")]
     hostname: Option<String>,
+    /// directory that becomes the root, as its path is seen in the namespaces entered
+    #[argh(option, arg_name = "DIR")]
+    root: Option<PathBuf>,
+    /// working directory, as its path is seen below the root that then is
+    #[argh(option, arg_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// run PROGRAM in a child in any case, and wait for it
+    #[argh(switch)]
+    fork: bool,
 }
 
-fn references(text: &str) -> Result<Vec<(Kind, NsRef)>, String> {
+fn references(text: &str) -> Result<Vec<(Kind, Option<NsRef>)>, String> {
     let one = |item: &str| match item.split_once('=') {
-        None => parse::<Kind>(item).map(|kind| (kind, NsRef::Env(kind.variable().into()))),
-        Some((kind, reference)) => Ok((parse(kind)?, parse(reference)?)),
+        None => parse::<Kind>(item).map(|kind| (kind, None)),
+        Some((kind, reference)) => Ok((parse(kind)?, Some(parse(reference)?))),
     };
     text.split(',').map(one).collect()
+}
+
+/// A user or group id: strict decimal, 0 to 4294967294.
+fn id(text: &str) -> Result<u32, String> {
+    parse::<libctr::idmap::Id>(text).map(libctr::idmap::Id::get)
+}
+
+fn ids(text: &str) -> Result<Vec<u32>, String> {
+    if text.is_empty() { Ok(Vec::new()) } else { text.split(',').map(id).collect() }
 }
 
 impl Tool for NsEnter {
@@ -49,77 +93,190 @@ impl Tool for NsEnter {
 
     fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
         let mut program = require(program)?;
-        let enter: Vec<(Kind, NsRef)> = self.ns.into_iter().flatten().collect();
-        let new: Vec<Kind> = self.new.into_iter().flat_map(|list| list.0).collect();
-        if enter.is_empty() && new.is_empty() {
-            return Err(usage("--ns or --new", "one of them is needed"));
-        }
-        if let Some(kind) = new.iter().find(|kind| matches!(kind, Kind::User | Kind::Pid | Kind::Time)) {
-            return Err(usage("--new", format!("{kind} is not made here: nsfd-create makes user and time")));
-        }
-        if let Some((kind, _)) = enter.iter().find(|(kind, _)| matches!(kind, Kind::Pid | Kind::Time)) {
-            return Err(usage("--ns", format!("{kind} is entered by children only, which this tool does not make")));
-        }
-        for (index, (kind, _)) in enter.iter().enumerate() {
-            if enter[..index].iter().any(|(other, _)| other == kind) {
+        let new: Vec<Kind> = self.new.iter().flat_map(|list| list.0.iter().copied()).collect();
+        self.check(&new)?;
+        // all are opened before the first is entered: afterwards a path or a process may be out of reach
+        let target = self.target.as_ref().map(PidRef::open).transpose()?;
+        let (enter, references) = self.open(target.as_ref())?;
+        let entered: Vec<Kind> = enter.iter().map(Namespace::kind).collect();
+        for (index, kind) in entered.iter().enumerate() {
+            if entered[..index].contains(kind) {
                 return Err(usage("--ns", format!("gives {kind} twice")));
             }
         }
-        let has_uts = new.contains(&Kind::Uts) || enter.iter().any(|(kind, _)| *kind == Kind::Uts);
-        if self.hostname.as_ref().is_some_and(|name| !has_uts || name.is_empty() || name.len() > 64) {
+        let uts = entered.contains(&Kind::Uts) || new.contains(&Kind::Uts);
+        if self.hostname.as_ref().is_some_and(|name| !uts || name.is_empty() || name.len() > 64) {
             return Err(usage("--hostname", "needs 1 to 64 bytes, and a uts namespace that is entered or made"));
         }
-        // all are opened before the first is entered: afterwards a path or a process may be out of reach
-        let mut open = enter.iter().map(|(kind, ns)| ns.open(*kind)).collect::<Result<Vec<_>, _>>()?;
-        let numbers = enter.iter().map(|(_, reference)| reference.number()).collect::<Result<Vec<_>, _>>()?;
-        // ours may be seen by what is in there: nothing of this process may be read or traced from inside
+        let numbers = references.iter().map(NsRef::number).collect::<Result<Vec<_>, _>>()?;
+        let made = if new.contains(&Kind::User) {
+            let mut create = Create::new(&[Kind::User]);
+            create.uid_map(MapSpec::Root.resolve(Which::Uid)?).gid_map(MapSpec::Root.resolve(Which::Gid)?);
+            create.create()?
+        } else {
+            Vec::new()
+        };
+        // what is in there may see this process: nothing of it may be read or traced from inside
         nix::sys::prctl::set_dumpable(false).context("clear dumpable", "")?;
-        let user = open.iter().any(|ns| ns.kind() == Kind::User);
-        // the user namespace first, it gives the rights over those that it owns; mnt last, it changes what paths mean
-        open.sort_by_key(|ns| (ns.kind() != Kind::User, ns.kind() == Kind::Mnt));
+        let user = entered.contains(&Kind::User) || !made.is_empty();
         if user && !self.keep_ids {
             drop_groups_before()?;
         }
-        open.iter().try_for_each(Namespace::enter)?;
-        if user && !self.keep_ids {
-            become_root()?;
+        match &target {
+            Some(target) if self.ns.iter().flatten().all(|(_, reference)| reference.is_none()) => {
+                ns::enter_process(target, &entered)?;
+            }
+            _ => enter_all(enter)?,
         }
-        libctr::ns::make(&new)?;
+        made.iter().try_for_each(Namespace::enter)?;
+        self.become_ids(user)?;
+        let rest: Vec<Kind> = new.iter().copied().filter(|kind| !matches!(kind, Kind::User | Kind::Pid)).collect();
+        ns::make(&rest, self.propagation.unwrap_or_default())?;
         if let Some(name) = &self.hostname {
             nix::unistd::sethostname(name).context("set hostname", name)?;
         }
-        for ((kind, reference), number) in enter.iter().zip(numbers) {
-            if let Some(number) = number {
-                libctr::sys::fd::set_cloexec(number, true).context("mark close-on-exec", number)?;
-            }
+        if let Some(root) = &self.root {
+            chroot(root).context("change root to", show(root))?;
+            chdir("/").context("change directory to", "/")?;
+        }
+        if let Some(cwd) = &self.cwd {
+            chdir(cwd).context("change directory to", show(cwd))?;
+        }
+        for number in numbers.into_iter().flatten() {
+            libctr::sys::fd::set_cloexec(number, true).context("mark close-on-exec", number)?;
+        }
+        for reference in references {
             if let NsRef::Env(variable) = reference {
                 program.remove_var(variable);
             }
-            program.remove_var(kind.variable());
         }
-        Err(become_program(program))
+        entered.iter().for_each(|kind| program.remove_var(kind.variable()));
+        let pid = new.contains(&Kind::Pid);
+        if !(self.fork || pid || entered.contains(&Kind::Pid) || new.contains(&Kind::Time)) {
+            return Err(become_program(program));
+        }
+        let image = program.image().map_err(Failure::Usage)?;
+        let lifeline = Lifeline::new()?;
+        let flags = if pid { CloneFlags::CLONE_NEWPID } else { CloneFlags::empty() };
+        wait_for(&program, || {
+            spawn(flags, || {
+                lifeline.tie()?;
+                Err(Fault::new(EXECUTE, Object::None, image.exec()))
+            })
+        })
     }
 }
 
-/// The caller's supplementary groups must not be carried in. Without the right to drop them here, [`become_root`] does.
+impl NsEnter {
+    fn check(&self, new: &[Kind]) -> Result<(), Failure> {
+        if self.all && self.target.is_none() {
+            return Err(usage("--all", "needs --target"));
+        }
+        if self.target.is_some() && !self.all && self.ns.is_empty() {
+            return Err(usage("--target", "needs --ns KIND,… or --all"));
+        }
+        if self.ns.is_empty() && self.target.is_none() && new.is_empty() {
+            return Err(usage("--ns, --target or --new", "one of them is needed"));
+        }
+        if let Some(index) = (1..new.len()).find(|index| new[..*index].contains(&new[*index])) {
+            return Err(usage("--new", format!("gives {} twice", new[index])));
+        }
+        if self.propagation.is_some() && !new.contains(&Kind::Mnt) {
+            return Err(usage("--propagation", "needs --new mnt"));
+        }
+        if self.keep_ids && (self.uid.is_some() || self.gid.is_some() || !self.groups.is_empty()) {
+            return Err(usage("--keep-ids", "excludes --uid, --gid and --groups"));
+        }
+        Ok(())
+    }
+
+    /// The namespaces to enter, and the references that name them.
+    fn open(&self, target: Option<&std::os::fd::OwnedFd>) -> Result<(Vec<Namespace>, Vec<NsRef>), Failure> {
+        let mut open = Vec::new();
+        let mut references = Vec::new();
+        let of_target = match target {
+            Some(target) => Some(NsRef::Pid(pid_of(target)?)),
+            None => None,
+        };
+        for (kind, reference) in self.ns.iter().flatten() {
+            let reference = match (reference, &of_target) {
+                (Some(reference), _) => reference.clone(),
+                (None, Some(target)) => target.clone(),
+                (None, None) => NsRef::Env(kind.variable().into()),
+            };
+            open.push(reference.open(*kind)?);
+            references.push(reference);
+        }
+        if let (true, Some(reference)) = (self.all, &of_target) {
+            let named: Vec<Kind> = open.iter().map(Namespace::kind).collect();
+            for kind in Kind::ALL.into_iter().filter(|kind| !named.contains(kind)) {
+                let theirs = reference.open(kind)?;
+                if theirs.id()? != Namespace::current(kind)?.id()? {
+                    open.push(theirs);
+                }
+            }
+        }
+        if let (Some(target), Some(reference)) = (target, of_target) {
+            // had it ended meanwhile, the number could have come to mean another process
+            if pid_of(target).map(NsRef::Pid)? != reference {
+                return Err(Error::new("open namespaces of", reference, Errno::ESRCH).into());
+            }
+        }
+        Ok((open, references))
+    }
+
+    /// Root of the user namespace, or who is asked for. The order is groups, group, user: each needs rights that the next
+    /// takes away.
+    fn become_ids(&self, user: bool) -> Result<(), Failure> {
+        let root = (user && !self.keep_ids).then_some(0);
+        let groups: Vec<Gid> = self.groups.iter().flatten().map(|id| Gid::from_raw(*id)).collect();
+        let current = nix::unistd::getgroups().context("read supplementary groups", "")?;
+        if (root.is_some() || !self.groups.is_empty()) && (!groups.is_empty() || !current.is_empty()) {
+            setgroups(&groups).context("set supplementary groups", "").map_err(|error| {
+                error.with_hint("setgroups(2) is denied in this user namespace, or not allowed: --keep-ids keeps the groups")
+            })?;
+        }
+        let hint = |error: Error| match error.errno() {
+            Errno::EINVAL => error.with_hint("that id is not mapped in this user namespace: --keep-ids enters without it"),
+            _ => error,
+        };
+        if let Some(gid) = self.gid.or(root) {
+            let raw = Gid::from_raw(gid);
+            setresgid(raw, raw, raw).context("become group", gid).map_err(hint)?;
+        }
+        if let Some(uid) = self.uid.or(root) {
+            let raw = Uid::from_raw(uid);
+            setresuid(raw, raw, raw).context("become user", uid).map_err(hint)?;
+        }
+        Ok(())
+    }
+}
+
+/// Enters each. Those that another user namespace owns are tried before the user namespace is entered, since the rights
+/// over them may be lost with it; those that it owns, after. The mount namespace is the last: it changes what paths mean.
+fn enter_all(mut namespaces: Vec<Namespace>) -> Result<(), Error> {
+    namespaces.sort_by_key(|ns| (ns.kind() != Kind::User, ns.kind() == Kind::Mnt));
+    if namespaces.first().is_some_and(|ns| ns.kind() == Kind::User) {
+        let user = namespaces.remove(0);
+        let id = user.id()?;
+        let mut after = Vec::new();
+        for namespace in namespaces {
+            let owned = namespace.owner().and_then(|owner| owner.id()).is_ok_and(|owner| owner == id);
+            match if owned { Err(Errno::EPERM) } else { namespace.enter().map_err(|error| error.errno()) } {
+                Ok(()) => {}
+                Err(_) => after.push(namespace),
+            }
+        }
+        user.enter()?;
+        namespaces = after;
+    }
+    namespaces.iter().try_for_each(Namespace::enter)
+}
+
+/// The caller's supplementary groups must not be carried in. Without the right to drop them here, it is done inside.
 fn drop_groups_before() -> Result<(), Error> {
     match setgroups(&[]) {
         Ok(()) | Err(Errno::EPERM) => Ok(()),
         Err(errno) => Err(Error::new("drop supplementary groups", "", errno)),
     }
-}
-
-fn become_root() -> Result<(), Error> {
-    let groups = nix::unistd::getgroups().context("read supplementary groups", "")?;
-    if !groups.is_empty() {
-        setgroups(&[]).context("drop supplementary groups", "").map_err(|error| {
-            error.with_hint("setgroups(2) is denied in this user namespace: --keep-ids enters with the caller's groups")
-        })?;
-    }
-    let hint = |error: Error| match error.errno() {
-        Errno::EINVAL => error.with_hint("id 0 is not mapped in this user namespace: --keep-ids enters without it"),
-        _ => error,
-    };
-    setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0)).context("become group", 0).map_err(hint)?;
-    setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).context("become user", 0).map_err(hint)
 }

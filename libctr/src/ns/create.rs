@@ -4,13 +4,14 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::fcntl::{OFlag, openat};
+use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, read, setgroups, setresgid, setresuid, write};
 
 use super::{Kind, Namespace, flags};
-use crate::error::{Context, Errno, Error, Fault, Object, Result};
+use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
 use crate::idmap::{self, IdMap, Which};
 use crate::{process, sys};
 
@@ -223,13 +224,41 @@ impl Create {
     }
 }
 
-/// Makes the calling thread's own new namespaces in one unshare(2), mount propagation of a new mount namespace being slave:
-/// what is mounted outside still arrives, nothing goes back.
+/// What mounts and unmounts in a new mount namespace have to do with those outside; see mount_namespaces(7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// None in either direction.
+    Private,
+    /// Those outside still arrive, nothing goes back.
+    #[default]
+    Slave,
+    /// In the new namespace all mounts become shared, those that were not in new peer groups.
+    Shared,
+    /// As the mounts were.
+    Unchanged,
+}
+
+impl std::str::FromStr for Propagation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Propagation> {
+        match text {
+            "private" => Ok(Propagation::Private),
+            "slave" => Ok(Propagation::Slave),
+            "shared" => Ok(Propagation::Shared),
+            "unchanged" => Ok(Propagation::Unchanged),
+            _ => Err(Error::invalid("parse propagation", show(text), "is none of private, slave, shared, unchanged")),
+        }
+    }
+}
+
+/// Makes the calling thread's own new namespaces in one unshare(2), then sets the propagation of all mounts of a new mount
+/// namespace.
 ///
 /// # Errors
 /// Those of unshare(2), with a hint; then the caller must end, and not try again with fewer kinds.
 #[doc(alias = "unshare")]
-pub fn make(kinds: &[Kind]) -> Result<()> {
+pub fn make(kinds: &[Kind], propagation: Propagation) -> Result<()> {
     if kinds.is_empty() {
         return Ok(());
     }
@@ -238,10 +267,15 @@ pub fn make(kinds: &[Kind]) -> Result<()> {
     }
     let names = kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",");
     unshare(flags(kinds)).map_err(|errno| explain(Error::new("create namespace", names, errno)))?;
+    let flag = match propagation {
+        Propagation::Private => MsFlags::MS_PRIVATE,
+        Propagation::Slave => MsFlags::MS_SLAVE,
+        Propagation::Shared => MsFlags::MS_SHARED,
+        Propagation::Unchanged => return Ok(()),
+    };
     if kinds.contains(&Kind::Mnt) {
-        let slave = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SLAVE;
-        nix::mount::mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
-            .context("make propagation slave", "/")?;
+        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | flag, None::<&str>)
+            .context("change propagation of", "/")?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::{process, sys};
 
-pub use create::{Create, TimeOffsets, make};
+pub use create::{Create, Propagation, TimeOffsets, make};
 pub use reference::NsRef;
 
 /// The kinds of namespaces(7).

@@ -1,13 +1,15 @@
 //! [`spawn`]: a child that sets itself up and reports through a pipe until it has become the program.
 
+use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
-use nix::sys::signal::SigSet;
-use nix::unistd::{Pid, pipe2, read, write};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Pid, getpid, pipe2, read, write};
 
-use crate::error::{Context, Errno, Error, Fault, Result};
+use crate::error::{Context, Errno, Error, Fault, Object, Result};
 use crate::sys;
 
 /// A child process, held by a pidfd: its number cannot come to mean another process.
@@ -15,6 +17,8 @@ use crate::sys;
 pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
+    /// Through which an init says how its program ended.
+    ended: Option<OwnedFd>,
 }
 
 impl Child {
@@ -33,6 +37,20 @@ impl Child {
     }
 }
 
+impl Child {
+    /// What the init said of the program's end, if this is an init, and it lived to say it.
+    pub(super) fn said(&self) -> Option<(i32, i32)> {
+        let mut bytes = [0; 8];
+        match read(self.ended.as_ref()?, &mut bytes) {
+            Ok(8) => {
+                let [a, b, c, d, e, f, g, h] = bytes;
+                Some((i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h])))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl AsFd for Child {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
@@ -43,31 +61,78 @@ impl AsFd for Child {
 /// Returns when it has become that program, or with the [`Fault`] that `setup` returned; then no child is left.
 ///
 /// In the child all signals are at their defaults and none is blocked. Whether it outlives its parent is for `setup` to
-/// say (`PR_SET_PDEATHSIG`). **`setup` runs between clone3(2) and execve(2)**: in a process with several threads it
-/// must neither allocate nor lock. What it needs is prepared before, and its error is a [`Fault`] for that reason.
+/// say ([`Lifeline`]). **`setup` runs between clone3(2) and execve(2)**: in a process with several threads it must neither
+/// allocate nor lock. What it needs is prepared before, and its error is a [`Fault`] for that reason.
 ///
 /// # Errors
 /// That of clone3(2), or what `setup` returned.
 #[doc(alias = "clone3")]
 pub fn spawn<'a>(
     flags: CloneFlags,
-    setup: impl FnOnce() -> std::result::Result<std::convert::Infallible, Fault<'a>>,
+    setup: impl FnOnce() -> std::result::Result<Infallible, Fault<'a>>,
 ) -> Result<Child> {
+    start(flags, None, |report| {
+        let Err(fault) = setup();
+        report.send(fault)
+    })
+}
+
+/// As [`spawn`], but the child stays what it is, a small init, and the program runs in a child of its own: `setup` runs
+/// first, in the init, then `program`, in its child.
+///
+/// The init collects every process that is handed to it, sends the signals that it gets on to the program, and ends when
+/// the program does; how that ended is passed on to who waits for the init.
+///
+/// # Errors
+/// That of clone3(2), or what `setup` or `program` returned.
+pub fn spawn_init<'a>(
+    flags: CloneFlags,
+    setup: impl FnOnce() -> std::result::Result<(), Fault<'a>>,
+    program: impl FnOnce() -> std::result::Result<Infallible, Fault<'a>>,
+) -> Result<Child> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("make pipe", "")?;
+    start(flags, Some(reader), |report| {
+        if let Err(fault) = setup() {
+            return report.send(fault);
+        }
+        let _ = sys::signal::set_mask(&SigSet::all());
+        let child = sys::clone::clone3(CloneFlags::empty(), None, || {
+            sys::signal::reset_all();
+            let Err(fault) = program();
+            report.send(fault)
+        });
+        match child {
+            Ok((pid, _pidfd)) => super::init::run(pid, &writer),
+            Err(errno) => report.send(Fault::new("start program under init", Object::None, errno)),
+        }
+    })
+}
+
+/// Where a new process reports what went wrong; closed when it becomes the program.
+struct Report<'a>(&'a OwnedFd);
+
+impl Report<'_> {
+    fn send(&self, fault: Fault<'_>) -> i32 {
+        let mut buffer = [0; Fault::MAX];
+        let _ = write(self.0, fault.encode(&mut buffer));
+        125
+    }
+}
+
+/// Starts `main` in a child and waits until the report's pipe is closed: by execve(2), by the init, or by death.
+fn start(flags: CloneFlags, ended: Option<OwnedFd>, main: impl FnOnce(Report<'_>) -> i32) -> Result<Child> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("make pipe", "")?;
     // no handler of the caller's may run in the child
     let mask = sys::signal::set_mask(&SigSet::all()).context("block signals", "")?;
     let child = sys::clone::clone3(flags, None, || {
         sys::signal::reset_all();
         sys::fd::close(reader.as_raw_fd());
-        let Err(fault) = setup();
-        let mut buffer = [0; Fault::MAX];
-        let _ = write(&writer, fault.encode(&mut buffer));
-        125
+        main(Report(&writer))
     });
     let _ = sys::signal::set_mask(&mask);
     drop(writer);
     let (pid, pidfd) = child.map_err(|errno| explain_clone(errno, flags))?;
-    let child = Child { pid, pidfd };
+    let child = Child { pid, pidfd, ended };
     let mut report = [0; Fault::MAX];
     let mut used = 0;
     loop {
@@ -81,6 +146,39 @@ pub fn spawn<'a>(
     match Fault::decode(&report[..used]) {
         Some(error) => Err(abandon(child, error)),
         None => Ok(child),
+    }
+}
+
+/// Ties a new process to the one that made it: when that dies, so does the new one.
+///
+/// `PR_SET_PDEATHSIG` alone has two holes: a parent that died before it was set, and that it is cleared when the ids change.
+/// This one is made in the parent, and tied in the child after the last change of ids.
+#[derive(Debug)]
+pub struct Lifeline(OwnedFd);
+
+impl Lifeline {
+    /// To the calling process, whose children will be tied.
+    ///
+    /// # Errors
+    /// What pidfd_open(2) says (Linux 5.3).
+    pub fn new() -> Result<Lifeline> {
+        sys::clone::pidfd_open(getpid()).context("open process", getpid()).map(Lifeline)
+    }
+
+    /// In the child: SIGKILL when the parent's thread ends, or has ended already. Allocates nothing.
+    ///
+    /// # Errors
+    /// ESRCH: the parent is dead.
+    #[doc(alias = "PR_SET_PDEATHSIG")]
+    pub fn tie(&self) -> std::result::Result<(), Fault<'static>> {
+        let fault = |errno| Fault::new("set parent death signal", Object::None, errno);
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(fault)?;
+        // a pidfd becomes readable when the process has ended; getppid(2) is 0 in a new pid namespace
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::ZERO).map_err(fault)? {
+            0 => Ok(()),
+            _ => Err(fault(Errno::ESRCH)),
+        }
     }
 }
 
@@ -107,7 +205,6 @@ fn explain_clone(errno: Errno, flags: CloneFlags) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Object;
 
     #[test]
     fn the_fault_of_the_child_arrives() {

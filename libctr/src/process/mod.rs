@@ -1,7 +1,9 @@
 //! Processes: what the calling one is, starting others, waiting for them, becoming the next program.
 
 mod exec;
+mod init;
 mod launch;
+mod reference;
 mod wait;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,7 +17,8 @@ use nix::unistd::{Pid, getpid};
 use crate::error::{Context, Errno, Error, Result, show};
 
 pub use exec::Exec;
-pub use launch::{Child, spawn};
+pub use launch::{Child, Lifeline, spawn, spawn_init};
+pub use reference::{PidRef, pid_of};
 pub use wait::{Ended, forward_and_wait};
 
 /// Whether the calling process has one thread only. Asked of the kernel without `/proc`: unshare(2) of a thread group

@@ -42,7 +42,7 @@ impl Ended {
 /// ECHILD: the caller ignores SIGCHLD, so the kernel has discarded the status.
 pub(super) fn wait(child: &Child) -> Result<Ended> {
     loop {
-        match sys::clone::wait_exit(child) {
+        match sys::clone::wait_exit(child).map(|ended| child.said().unwrap_or(ended)) {
             Ok((libc::CLD_EXITED, status)) => return Ok(Ended::Exited(status)),
             Ok((_, signal)) => return Ok(Ended::Signaled(signal)),
             Err(Errno::EINTR) => {}

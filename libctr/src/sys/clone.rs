@@ -147,3 +147,25 @@ pub fn pidfd_getfd(pidfd: impl AsFd, target: u32) -> nix::Result<OwnedFd> {
     // SAFETY: takes numbers only.
     owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), target, 0) })
 }
+
+/// Collects one child that has ended, if there is one: its number, and what [`wait_exit`] says.
+///
+/// # Errors
+/// ECHILD: there are no children at all.
+#[doc(alias = "waitid")]
+pub fn reap() -> nix::Result<Option<(Pid, i32, i32)>> {
+    // SAFETY: all zeroes is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+    // SAFETY: the kernel fills `info`.
+    check(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) }.into())?;
+    // SAFETY: these are the fields of SIGCHLD, or all zero where no child has ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok((pid != 0).then(|| (Pid::from_raw(pid), info.si_code, status)))
+}
+
+/// Sends signal number `signal` to a child that has not been waited for, so that its number is still its own.
+pub fn signal_child(pid: Pid, signal: i32) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::kill(pid.as_raw(), signal) };
+}

@@ -40,3 +40,14 @@ pub fn raise(signal: i32) {
     // SAFETY: takes numbers only.
     unsafe { libc::kill(libc::getpid(), signal) };
 }
+
+/// Takes one of the blocked signals that are pending, waiting for it; returns its number, real-time signals too.
+///
+/// # Errors
+/// EINTR: a handler of a signal that is not blocked ran.
+#[doc(alias = "sigwaitinfo")]
+pub fn wait_blocked() -> nix::Result<i32> {
+    let all = nix::sys::signal::SigSet::all();
+    // SAFETY: a null siginfo is allowed: nothing is stored.
+    check(unsafe { libc::sigwaitinfo(all.as_ref(), std::ptr::null_mut()) }.into()).map(|signal| signal as i32)
+}
