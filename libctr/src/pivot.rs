@@ -27,7 +27,8 @@ impl NewRoot {
     /// that is mounted below it.
     ///
     /// # Errors
-    /// ENOENT, ENOTDIR: there is no such directory. EINVAL: not a mount point.
+    /// ENOENT, ENOTDIR: there is no such directory. EINVAL: not a mount point; or what pivot_root(2) would refuse without
+    /// saying why: shared propagation, a caller in a chroot or on the initial ramfs. EBUSY: it is the root already.
     pub fn open(path: &Path, bind: bool) -> Result<NewRoot> {
         let mut dir = open_dir(path)?;
         if !is_mount_point(&dir, path)? {
@@ -40,6 +41,7 @@ impl NewRoot {
                 .context("bind-mount onto itself", show(path))?;
             dir = open_dir(path)?;
         }
+        check_pivot(&dir, path)?;
         let stat = fstat(&dir).context("stat", show(path))?;
         Ok(NewRoot { id: (stat.st_dev, stat.st_ino), dir })
     }
@@ -108,13 +110,58 @@ fn open_dir(path: &Path) -> Result<OwnedFd> {
 
 /// Whether an open directory is the root of a mount: it and its `..` are on different mounts.
 fn is_mount_point(dir: &OwnedFd, path: &Path) -> Result<bool> {
-    let mount_id = |dir: &OwnedFd| -> Result<String> {
-        let path = format!("/proc/self/fdinfo/{}", dir.as_raw_fd());
-        let text = std::fs::read_to_string(&path).context("read", path)?;
-        Ok(text.lines().find(|line| line.starts_with("mnt_id:")).unwrap_or_default().to_owned())
-    };
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let parent = openat(dir, "..", flags, Mode::empty()).context("open parent of", show(path))?;
+    let parent = open_dir_at(dir, "..").context("open parent of", show(path))?;
     let same = fstat(dir).context("stat", show(path))? == fstat(&parent).context("stat", show(path))?;
     Ok(same || mount_id(dir)? != mount_id(&parent)?)
+}
+
+fn open_dir_at(dir: &OwnedFd, path: &str) -> nix::Result<OwnedFd> {
+    openat(dir, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// The number of the mount that a descriptor is on, as in mountinfo.
+fn mount_id(fd: &OwnedFd) -> Result<String> {
+    let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).context("read", path)?;
+    Ok(text.lines().find_map(|line| line.strip_prefix("mnt_id:")).unwrap_or_default().trim().to_owned())
+}
+
+/// Says which of the reasons holds for which pivot_root(2) would say EINVAL or EBUSY alone. What mountinfo does not show is
+/// left to pivot_root(2).
+fn check_pivot(dir: &OwnedFd, path: &Path) -> Result<()> {
+    let refuse =
+        |reason: &str, hint: &'static str| Err(Error::invalid("use as root", show(path), reason).with_hint(hint));
+    let (id, root) = (mount_id(dir)?, mount_id(&open_dir(Path::new("/"))?)?);
+    if id == root {
+        return Err(Error::new("use as root", show(path), Errno::EBUSY).with_reason("is the root already"));
+    }
+    let text = std::fs::read_to_string("/proc/self/mountinfo").context("read", "/proc/self/mountinfo")?;
+    let mounts: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    let find = |id: &str| mounts.iter().find(|mount| mount.first() == Some(&id));
+    let shared = |mount: &Vec<&str>| mount.iter().take_while(|field| **field != "-").any(|f| f.starts_with("shared:"));
+    match find(&root) {
+        Some(mount) if mount.get(4) == Some(&"/") => {
+            if mount.iter().skip_while(|field| **field != "-").nth(1) == Some(&"rootfs") {
+                return refuse(
+                    "cannot be pivoted to: the current root is the initial ramfs",
+                    "first move another filesystem there: mount --move NEW / and chroot, as switch_root(8) does",
+                );
+            }
+        }
+        _ => {
+            return refuse(
+                "cannot be pivoted to: this process is in a chroot",
+                "make the chroot directory a mount point of its own, or begin outside of it",
+            );
+        }
+    }
+    let own = find(&id);
+    let parent = own.and_then(|mount| mount.get(1)).and_then(|parent| find(parent));
+    if own.is_some_and(shared) || parent.is_some_and(shared) {
+        return refuse(
+            "is on shared mounts: what happens below would spread to other mount namespaces",
+            "make an own mount namespace first, as ns-enter --new mnt does, or mount --make-rprivate /",
+        );
+    }
+    Ok(())
 }

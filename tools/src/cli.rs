@@ -84,8 +84,15 @@ pub const EXECUTE: &str = "execute";
 pub fn wait_for(program: &Exec, start: impl FnOnce() -> Result<Child, Error>) -> Result<ExitCode, Failure> {
     match forward_and_wait(start) {
         Ok(ended) => ended.mirror(),
-        Err(error) if error.operation() == EXECUTE => Err(Failure::Program(program.explain(error.errno()))),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(child_failure(program, error)),
+    }
+}
+
+/// Why a child could not become `program`.
+pub fn child_failure(program: &Exec, error: Error) -> Failure {
+    match error.operation() {
+        EXECUTE => Failure::Program(program.explain(error.errno())),
+        _ => Failure::Failed(error),
     }
 }
 

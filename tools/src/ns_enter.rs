@@ -233,11 +233,15 @@ impl NsEnter {
         let current = nix::unistd::getgroups().context("read supplementary groups", "")?;
         if (root.is_some() || !self.groups.is_empty()) && (!groups.is_empty() || !current.is_empty()) {
             setgroups(&groups).context("set supplementary groups", "").map_err(|error| {
-                error.with_hint("setgroups(2) is denied in this user namespace, or not allowed: --keep-ids keeps the groups")
+                error.with_hint(
+                    "setgroups(2) is denied in this user namespace, or not allowed: --keep-ids keeps the groups",
+                )
             })?;
         }
         let hint = |error: Error| match error.errno() {
-            Errno::EINVAL => error.with_hint("that id is not mapped in this user namespace: --keep-ids enters without it"),
+            Errno::EINVAL => {
+                error.with_hint("that id is not mapped in this user namespace: --keep-ids enters without it")
+            }
             _ => error,
         };
         if let Some(gid) = self.gid.or(root) {

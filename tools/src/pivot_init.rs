@@ -1,16 +1,24 @@
 //! `pivot-init`: the last step: a pid namespace, the new root, the init program.
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::fd::FdList;
 use libctr::pivot::NewRoot;
-use libctr::process::{Ended, Exec, forward_and_wait, spawn};
-use libctr::{Error, Fault, Object};
+use libctr::process::{Ended, Exec, Lifeline, forward_and_wait, spawn, spawn_init};
+use libctr::sys::fd::duplicate;
+use libctr::{Context, Errno, Error, Fault, Object, show};
+use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
 use nix::sched::CloneFlags;
+use nix::sys::prctl::set_no_new_privs;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, UnlinkatFlags, chdir, getpid, setsid, unlinkat, write};
 
-use crate::cli::{Chain, Failure, Tool, require, usage, value as parse};
+use crate::cli::{Chain, EXECUTE, Failure, Tool, child_failure, require, usage, value as parse};
 
 /// Makes a pid namespace, makes DIR the root, and executes INIT there as process 1, in a session of its own. Waits for it,
 /// sends it the signals that come, and ends as it does.
@@ -19,6 +27,7 @@ use crate::cli::{Chain, Failure, Tool, require, usage, value as parse};
     help_triggers("-h", "--help"),
     example = "pivot-init --root /mnt -- /bin/sh",
     note = "INIT has no descriptors but 0, 1, 2 and those of --keep-fds.\n\
+            As process 1 INIT gets only those signals that it handles; --init is for programs that do not.\n\
             Exit status: that of INIT; 125 this tool failed, 126 INIT cannot be executed, 127 not found."
 )]
 pub struct PivotInit {
@@ -34,6 +43,24 @@ pub struct PivotInit {
     /// working directory of INIT, in the new root; / by default
     #[argh(option, arg_name = "DIR")]
     cwd: Option<String>,
+    /// put a small init at process 1, which collects orphans, sends signals on to INIT and ends as INIT does
+    #[argh(switch)]
+    init: bool,
+    /// make INIT itself process 1 (default)
+    #[argh(switch)]
+    as_pid_1: bool,
+    /// do not wait: end as soon as INIT runs, and let it outlive this tool
+    #[argh(switch)]
+    detach: bool,
+    /// write the number of process 1, as seen from here, to this file while it runs; it stays with --detach
+    #[argh(option, arg_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// write to this descriptor a line of JSON when INIT has started, and another when it has ended
+    #[argh(option, arg_name = "N", from_str_fn(descriptor))]
+    status_fd: Option<RawFd>,
+    /// write a newline to this descriptor when INIT has started
+    #[argh(option, arg_name = "N", from_str_fn(descriptor))]
+    ready_fd: Option<RawFd>,
     /// start INIT with an empty environment
     #[argh(switch)]
     clear_env: bool,
@@ -46,6 +73,12 @@ pub struct PivotInit {
     /// keep these descriptors open too; may be repeated
     #[argh(option, arg_name = "LIST", from_str_fn(parse))]
     keep_fds: Vec<FdList>,
+}
+
+/// A descriptor that is open.
+fn descriptor(text: &str) -> Result<RawFd, String> {
+    let number = libctr::fd::parse_number(text).ok_or("is no descriptor number")?;
+    if libctr::sys::fd::is_open(number) { Ok(number) } else { Err("is not open".to_owned()) }
 }
 
 impl PivotInit {
@@ -91,41 +124,150 @@ impl Tool for PivotInit {
         let cwd =
             self.cwd.clone().map(|cwd| std::ffi::CString::new(cwd).map_err(|_| usage("--cwd", "holds a NUL byte")));
         let cwd = cwd.transpose()?;
+        if self.init && self.as_pid_1 {
+            return Err(usage("--init", "excludes --as-pid-1"));
+        }
+        let told = Told::new(&self)?;
         let root = NewRoot::open(&self.root, self.bind_root)?;
         let image = program.image().map_err(Failure::Usage)?;
         // what INIT must not have goes at execve(2); the pipe that reports to us goes with it, as it should
         libctr::fd::cloexec_except(&keep)?;
-        let set_up = || -> Result<std::convert::Infallible, Fault<'_>> {
-            let fault = |operation| move |errno| Fault::new(operation, Object::None, errno);
-            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
-                .map_err(fault("set parent death signal"))?;
-            nix::unistd::setsid().map_err(fault("make session"))?;
+        let lifeline = if self.detach { None } else { Some(Lifeline::new()?) };
+        let tie = || lifeline.as_ref().map_or(Ok(()), Lifeline::tie);
+        let set_up = || -> Result<(), Fault<'_>> {
+            tie()?;
+            // keys of the caller's session keyring are not for what runs inside; a kernel without keyrings has none
+            match libctr::sys::cred::join_session_keyring() {
+                Ok(()) | Err(Errno::ENOSYS | Errno::EPERM) => {}
+                Err(errno) => return Err(Fault::new("make session keyring", Object::None, errno)),
+            }
+            setsid().map_err(|errno| Fault::new("make session", Object::None, errno))?;
             if !self.no_proc {
                 root.mount_proc()?;
             }
             root.pivot()?;
-            if let Some(cwd) = &cwd {
-                nix::unistd::chdir(cwd.as_c_str())
-                    .map_err(|errno| Fault::new("change directory to", Object::Text(cwd.as_bytes()), errno))?;
+            match &cwd {
+                Some(cwd) => chdir(cwd.as_c_str())
+                    .map_err(|errno| Fault::new("change directory to", Object::Text(cwd.as_bytes()), errno)),
+                None => Ok(()),
             }
+        };
+        let execute = || -> Result<Infallible, Fault<'_>> {
             if self.no_new_privs {
-                nix::sys::prctl::set_no_new_privs().map_err(fault("set no_new_privs"))?;
+                set_no_new_privs().map_err(|errno| Fault::new("set no_new_privs", Object::None, errno))?;
             }
             Err(Fault::new(EXECUTE, Object::None, image.exec()))
         };
-        let ended = forward_and_wait(|| spawn(CloneFlags::CLONE_NEWPID, set_up));
-        match ended {
-            Ok(ended) => mirror(ended),
-            Err(error) if error.operation() == EXECUTE => {
-                Err(Failure::Program(Error::new(EXECUTE, libctr::show(program.program()), error.errno())))
+        let start = || {
+            let child = if self.init {
+                spawn_init(CloneFlags::CLONE_NEWPID, set_up, || {
+                    setsid().map_err(|errno| Fault::new("make session", Object::None, errno))?;
+                    execute()
+                })
+            } else {
+                spawn(CloneFlags::CLONE_NEWPID, || {
+                    set_up()?;
+                    tie()?;
+                    execute()
+                })
+            }?;
+            told.started(child.pid())?;
+            Ok(child)
+        };
+        if self.detach {
+            return match start() {
+                Ok(_) => Ok(ExitCode::SUCCESS),
+                Err(error) => Err(child_failure(&program, error)),
+            };
+        }
+        match forward_and_wait(start) {
+            Ok(ended) => {
+                told.ended(ended);
+                ended.mirror()
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(child_failure(&program, error)),
         }
     }
 }
 
-const EXECUTE: &str = "execute";
+/// Whom the tool tells that INIT has started, and ended. What that needs is opened before INIT can start, since afterwards
+/// the old root is gone; the pid file appears under its name only when it is complete.
+struct Told {
+    status: Option<OwnedFd>,
+    ready: Option<OwnedFd>,
+    pid_file: Option<PidFile>,
+}
 
-fn mirror(ended: Ended) -> ! {
-    ended.mirror()
+struct PidFile {
+    dir: OwnedFd,
+    name: OsString,
+    temporary: OsString,
+    file: OwnedFd,
+}
+
+impl Told {
+    fn new(tool: &PivotInit) -> Result<Told, Error> {
+        let open = |number: Option<RawFd>| {
+            number.map(|number| duplicate(number, 3).context("duplicate", format_args!("fd:{number}"))).transpose()
+        };
+        let pid_file = tool.pid_file.as_deref().map(PidFile::create).transpose()?;
+        Ok(Told { status: open(tool.status_fd)?, ready: open(tool.ready_fd)?, pid_file })
+    }
+
+    fn started(&self, pid: Pid) -> Result<(), Error> {
+        if let Some(file) = &self.pid_file {
+            file.publish(pid)?;
+        }
+        if let Some(status) = &self.status {
+            let line = format!("{{\"event\":\"started\",\"pid\":{pid}}}\n");
+            write(status, line.as_bytes()).context("write to", "--status-fd")?;
+        }
+        if let Some(ready) = &self.ready {
+            write(ready, b"\n").context("write to", "--ready-fd")?;
+        }
+        Ok(())
+    }
+
+    /// Whoever listened may be gone: that is no reason not to end as INIT did.
+    fn ended(&self, ended: Ended) {
+        if let Some(status) = &self.status {
+            let what = match ended {
+                Ended::Exited(status) => format!("\"exit\":{status}"),
+                Ended::Signaled(signal) => format!("\"signal\":{signal}"),
+            };
+            let _ = write(status, format!("{{\"event\":\"ended\",{what}}}\n").as_bytes());
+        }
+        if let Some(file) = &self.pid_file {
+            let _ = unlinkat(&file.dir, file.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+impl PidFile {
+    fn create(path: &Path) -> Result<PidFile, Error> {
+        let name = path.file_name().ok_or_else(|| Error::invalid("write pid file", show(path), "names no file"))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = openat(AT_FDCWD, parent, flags, Mode::empty()).context("open directory", show(parent))?;
+        let mut temporary = OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}", getpid()));
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(&dir, temporary.as_os_str(), flags, Mode::from_bits_retain(0o644))
+            .context("create pid file", show(path))?;
+        Ok(PidFile { dir, name: name.to_owned(), temporary, file })
+    }
+
+    fn publish(&self, pid: Pid) -> Result<(), Error> {
+        write(&self.file, format!("{pid}\n").as_bytes()).context("write pid file", show(&self.name))?;
+        renameat(&self.dir, self.temporary.as_os_str(), &self.dir, self.name.as_os_str())
+            .context("rename pid file to", show(&self.name))
+    }
+}
+
+impl Drop for PidFile {
+    /// Of a start that failed nothing remains. After one that did not, there is no file of that name.
+    fn drop(&mut self) {
+        let _ = unlinkat(&self.dir, self.temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
+    }
 }

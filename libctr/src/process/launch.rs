@@ -102,7 +102,10 @@ pub fn spawn_init<'a>(
             report.send(fault)
         });
         match child {
-            Ok((pid, _pidfd)) => super::init::run(pid, &writer),
+            Ok((pid, pidfd)) => {
+                drop(pidfd);
+                super::init::run(pid, &writer)
+            }
             Err(errno) => report.send(Fault::new("start program under init", Object::None, errno)),
         }
     })
