@@ -1,7 +1,7 @@
 //! Descriptors by number: what a program inherits, keeps, renumbers and closes.
 
 use std::ffi::OsStr;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
@@ -47,6 +47,25 @@ pub fn close_except(keep: &[RawFd]) -> Result<()> {
         open.into_iter().filter(|number| !keep.contains(number)).for_each(sys::fd::close);
         Ok(())
     })
+}
+
+/// Renumbers open descriptors: the first of `numbers` becomes 3, the next 4, and so on, each inheritable. What had those
+/// numbers is closed.
+///
+/// For the moment before execve(2), like [`close_except`].
+///
+/// # Errors
+/// EBADF: one of them is not open. EMFILE: RLIMIT_NOFILE is too low. Then nothing has changed.
+#[doc(alias = "dup2")]
+pub fn arrange(numbers: &[RawFd]) -> Result<()> {
+    let beyond = numbers.len() as RawFd + 3;
+    // first out of the way of each other, so that a swap works
+    let copy = |number: &RawFd| sys::fd::duplicate(*number, beyond).context("duplicate", format_args!("fd:{number}"));
+    let copies = numbers.iter().map(copy).collect::<Result<Vec<_>>>()?;
+    for (copy, number) in copies.iter().zip(3..) {
+        sys::fd::place(copy.as_fd(), number).context("renumber to", format_args!("fd:{number}"))?;
+    }
+    Ok(())
 }
 
 /// Marks every descriptor except those numbered in `keep` close-on-exec, instead of closing it.

@@ -252,6 +252,10 @@ fn split(
             }
             (Some(false), None) => options.push(name.to_owned()),
             (None, None) if name == VERSION => options.push(name.to_owned()),
+            // an option whose value may be left out is a switch, and an option for the value
+            (Some(false), Some(value)) if takes_value(&format!("{name}-names")) == Some(true) => {
+                options.extend([format!("{name}-names"), value]);
+            }
             (Some(false), Some(value)) => {
                 return Err(usage(name, format!("takes no value, but {} is given", show(&value))));
             }

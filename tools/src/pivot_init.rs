@@ -19,6 +19,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, UnlinkatFlags, chdir, getpid, setsid, unlinkat, write};
 
 use crate::cli::{Chain, EXECUTE, Failure, Tool, child_failure, require, usage, value as parse};
+use crate::close_fds::open_numbers;
 
 /// Makes a pid namespace, makes DIR the root, and executes INIT there as process 1, in a session of its own. Waits for it,
 /// sends it the signals that come, and ends as it does.
@@ -110,15 +111,8 @@ impl Tool for PivotInit {
 
     fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
         let mut program = require(program)?;
-        let mut keep = vec![0, 1, 2];
-        for list in &self.keep_fds {
-            for number in list.numbers().map_err(Failure::Usage)? {
-                if !libctr::sys::fd::is_open(number) {
-                    return Err(usage("--keep-fds", format!("lists descriptor {number}, which is not open")));
-                }
-                keep.push(number);
-            }
-        }
+        let mut keep = open_numbers("--keep-fds", &self.keep_fds)?;
+        keep.extend(0..3);
         self.environment(&mut program)?;
         program.forget_descriptors(|number| keep.contains(&number));
         let cwd =

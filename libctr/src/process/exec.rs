@@ -58,11 +58,22 @@ impl Exec {
         self.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
-    /// Removes the variables `NSFD_*` and `MNTFD_*` whose descriptors are not open or fail `keep`.
+    /// Removes the variables `NSFD_*` and `MNTFD_*` whose descriptors fail `keep`.
     pub fn forget_descriptors(&mut self, keep: impl Fn(RawFd) -> bool) {
-        self.env.retain(|(name, value)| {
-            let ours = name.as_bytes().starts_with(b"NSFD_") || name.as_bytes().starts_with(b"MNTFD_");
-            !ours || value.to_str().and_then(crate::fd::parse_number).is_some_and(&keep)
+        self.renumber_descriptors(|number| keep(number).then_some(number));
+    }
+
+    /// Gives the variables `NSFD_*` and `MNTFD_*` the descriptors' new numbers; those without one are removed.
+    pub fn renumber_descriptors(&mut self, new: impl Fn(RawFd) -> Option<RawFd>) {
+        self.env.retain_mut(|(name, value)| {
+            if !name.as_bytes().starts_with(b"NSFD_") && !name.as_bytes().starts_with(b"MNTFD_") {
+                return true;
+            }
+            let number = value.to_str().and_then(crate::fd::parse_number).and_then(&new);
+            if let Some(number) = number {
+                *value = number.to_string().into();
+            }
+            number.is_some()
         });
     }
 
