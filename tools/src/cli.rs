@@ -58,6 +58,15 @@ pub enum Failure {
     Program(Error),
 }
 
+impl Failure {
+    /// What it says.
+    pub fn into_error(self) -> Error {
+        match self {
+            Failure::Usage(error) | Failure::Failed(error) | Failure::Program(error) => error,
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Failed(error)

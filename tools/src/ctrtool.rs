@@ -4,25 +4,37 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use libctr::{Error, show};
+use libctr::{Context, Error, show};
 
 use crate::cli::{self, Tool};
-use crate::{close_fds, net_setup, ns_enter, nsfd_create, pivot_init, veth_create};
+use crate::{close_fds, man, net_setup, ns_enter, nsfd_create, pivot_init, veth_create};
 
-type Main = fn(std::vec::IntoIter<OsString>) -> ExitCode;
+/// A tool as the table below knows it.
+struct Entry {
+    name: &'static str,
+    main: fn(std::vec::IntoIter<OsString>) -> ExitCode,
+    man: fn() -> String,
+}
 
-/// Every tool, by name.
-const TOOLS: [(&str, Main); 6] = [
-    (nsfd_create::NsfdCreate::NAME, cli::main::<nsfd_create::NsfdCreate>),
-    (veth_create::VethCreate::NAME, cli::main::<veth_create::VethCreate>),
-    (ns_enter::NsEnter::NAME, cli::main::<ns_enter::NsEnter>),
-    (close_fds::CloseFds::NAME, cli::main::<close_fds::CloseFds>),
-    (net_setup::NetSetup::NAME, cli::main::<net_setup::NetSetup>),
-    (pivot_init::PivotInit::NAME, cli::main::<pivot_init::PivotInit>),
+const fn entry<T: Tool>() -> Entry {
+    Entry { name: T::NAME, main: cli::main::<T>, man: || man::page(T::NAME, &T::get_args_info(), T::CHAIN) }
+}
+
+/// Every tool.
+const TOOLS: [Entry; 6] = [
+    entry::<nsfd_create::NsfdCreate>(),
+    entry::<veth_create::VethCreate>(),
+    entry::<ns_enter::NsEnter>(),
+    entry::<close_fds::CloseFds>(),
+    entry::<net_setup::NetSetup>(),
+    entry::<pivot_init::PivotInit>(),
 ];
 
 const HELP: &str = "Usage: ctrtool TOOL [OPTIONS] …\n\nAll container tools in one program; also by the name of a link to it.\n\n\
-                    Options:\n  --list      print the names of the tools\n  --version   print the version\n  --help      print this\n\n\
+                    Options:\n  --list         print the names of the tools\n  \
+                    --man TOOL     print the man page of a tool, for man -l -\n  \
+                    --install DIR  link this program there by the name of each tool\n  \
+                    --version      print the version\n  --help         print this\n\n\
                     Example: ctrtool nsfd-create -Un --map-root -- env\n";
 
 /// The `main` of ctrtool: `args` with the program's own name first.
@@ -30,30 +42,60 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut args: Vec<OsString> = args.collect();
     let tool = |name: &OsString| {
         let name = Path::new(name).file_name()?;
-        TOOLS.iter().find(|(tool, _)| name == *tool).map(|(_, main)| *main)
+        TOOLS.iter().find(|tool| name == tool.name)
     };
-    if let Some(main) = args.first().and_then(tool) {
-        return main(args.split_off(1).into_iter());
+    if let Some(tool) = args.first().and_then(tool) {
+        return (tool.main)(args.split_off(1).into_iter());
     }
     let Some(name) = args.get(1) else {
-        return refuse("read argument", "TOOL", "none is given");
+        return refuse(Error::invalid("read argument", "TOOL", "none is given"));
     };
-    let text = match name.to_str() {
-        Some("--list") => TOOLS.iter().map(|(name, _)| format!("{name}\n")).collect(),
-        Some("--version") => format!("ctrtool (libctr) {}\n", env!("CARGO_PKG_VERSION")),
-        Some("--help" | "-h") => HELP.to_owned(),
+    let text = match (name.to_str(), args.get(2), args.len()) {
+        (Some("--list"), None, _) => TOOLS.iter().map(|tool| format!("{}\n", tool.name)).collect(),
+        (Some("--version"), None, _) => format!("ctrtool (libctr) {}\n", env!("CARGO_PKG_VERSION")),
+        (Some("--help" | "-h"), None, _) => HELP.to_owned(),
+        (Some("--man"), Some(name), 3) => match tool(name) {
+            Some(tool) => (tool.man)(),
+            None => return refuse(Error::invalid("print man page of", show(name), "there is no tool of that name")),
+        },
+        (Some("--install"), Some(dir), 3) => match install(Path::new(dir)) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => {
+                cli::complain("ctrtool", &error);
+                return ExitCode::FAILURE;
+            }
+        },
+        (Some(option), ..) if option.starts_with('-') => {
+            return refuse(Error::invalid("option", show(option), "is unknown, or has too few or too many values"));
+        }
         _ => match tool(name) {
-            Some(main) => return main(args.split_off(2).into_iter()),
-            None => return refuse("run tool", &show(name).to_string(), "there is none of that name"),
+            Some(tool) => return (tool.main)(args.split_off(2).into_iter()),
+            None => return refuse(Error::invalid("run tool", show(name), "there is none of that name")),
         },
     };
     match cli::print(&text) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(failure) => {
+            cli::complain("ctrtool", &failure.into_error());
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn refuse(operation: &'static str, object: &str, reason: &str) -> ExitCode {
-    cli::complain("ctrtool", &Error::invalid(operation, object, reason).with_hint("ctrtool --list names the tools"));
+/// Makes a symbolic link to this program for each tool: all, or none.
+fn install(dir: &Path) -> libctr::Result<()> {
+    let program = std::env::current_exe().context("find", "this program")?;
+    for (index, tool) in TOOLS.iter().enumerate() {
+        let path = dir.join(tool.name);
+        if let Err(error) = std::os::unix::fs::symlink(&program, &path).context("make link", show(&path)) {
+            TOOLS[..index].iter().for_each(|made| drop(std::fs::remove_file(dir.join(made.name))));
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn refuse(error: Error) -> ExitCode {
+    cli::complain("ctrtool", &error.with_hint("ctrtool --list names the tools, ctrtool --help the options"));
     ExitCode::from(2)
 }
