@@ -91,7 +91,8 @@ pub fn spawn_init<'a>(
     program: impl FnOnce() -> std::result::Result<Infallible, Fault<'a>>,
 ) -> Result<Child> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("make pipe", "")?;
-    start(flags, Some(reader), |report| {
+    // moved, so that the caller's copy of the writer is gone before it reads
+    start(flags, Some(reader), move |report| {
         if let Err(fault) = setup() {
             return report.send(fault);
         }
