@@ -236,9 +236,12 @@ fn every_tool_has_a_man_page_with_all_of_its_options() {
 
 #[test]
 fn the_arena_sees_what_is_left() {
-    for script in
-        ["mount -t tmpfs x /mnt", "ip link add a type veth peer name b", "touch /tmp/x", "sleep 60 >/dev/null 2>&1 &"]
-    {
+    for script in [
+        "mount -t tmpfs x /mnt",
+        "ip link add left type veth peer name right",
+        "touch /tmp/x",
+        "sleep 60 >/dev/null 2>&1 &",
+    ] {
         let run = common::arena(script);
         assert_eq!(run.code, Some(99), "{script}: {}", run.stderr);
     }

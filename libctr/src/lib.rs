@@ -6,6 +6,7 @@
 pub mod error;
 pub mod fd;
 pub mod idmap;
+pub mod mount;
 pub mod net;
 pub mod ns;
 pub mod pivot;

@@ -26,6 +26,21 @@ pub fn clone3(
     child: impl FnOnce() -> i32,
 ) -> nix::Result<(Pid, OwnedFd)> {
     let namespaces = flags.bits() as u32 as u64 & NAMESPACES;
+    clone_with(namespaces, cgroup, child)
+}
+
+/// As [`clone3`], without namespaces, but the child shares the caller's descriptor table: what it does to a descriptor is
+/// done to the caller's.
+///
+/// # Errors
+/// Those of clone3(2).
+#[doc(alias = "CLONE_FILES")]
+pub(crate) fn clone_sharing_files(child: impl FnOnce() -> i32) -> nix::Result<(Pid, OwnedFd)> {
+    clone_with(libc::CLONE_FILES as u64, None, child)
+}
+
+fn clone_with(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> nix::Result<(Pid, OwnedFd)> {
+    let namespaces = flags;
     let mut pidfd: libc::c_int = -1;
     let mut args = libc::clone_args {
         flags: namespaces | libc::CLONE_PIDFD as u64,

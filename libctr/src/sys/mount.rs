@@ -118,3 +118,17 @@ pub fn mount_setattr(dir: impl AsFd, path: &CStr, flags: u32, attr: &mount_attr)
     // SAFETY: `path` and `attr` outlive the call; `size` is that of `attr`.
     check(unsafe { libc::syscall(libc::SYS_mount_setattr, dir, path.as_ptr(), flags, attr, size) }).map(drop)
 }
+
+/// The number of the mount that `fd` is on, as in `/proc/PID/mountinfo` (Linux 5.8).
+///
+/// # Errors
+/// ENOSYS: older than 5.8. What statx(2) says.
+#[doc(alias = "statx")]
+pub fn mount_id(fd: impl AsFd) -> nix::Result<u64> {
+    // SAFETY: all zeroes is a valid statx.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let (fd, flags) = (fd.as_fd().as_raw_fd(), AT_EMPTY_PATH as i32);
+    // SAFETY: the path is an empty C string, and the kernel fills `stat`.
+    check(unsafe { libc::statx(fd, c"".as_ptr(), flags, libc::STATX_MNT_ID, &raw mut stat) }.into())?;
+    if stat.stx_mask & libc::STATX_MNT_ID == 0 { Err(nix::errno::Errno::ENOSYS) } else { Ok(stat.stx_mnt_id) }
+}

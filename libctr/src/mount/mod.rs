@@ -1,0 +1,3 @@
+//! Mounts.
+mod resolve;
+pub use resolve::Root;

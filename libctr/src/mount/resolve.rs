@@ -1,0 +1,328 @@
+//! [`Root`]: paths below a directory, which no symbolic link and no `..` leads out of.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::unistd::symlinkat;
+
+use crate::error::{Context, Errno, Error, Result, show};
+
+/// A directory that is `/` for the paths resolved in it: absolute links and `..` end there, as they will when it has become
+/// the root.
+#[derive(Debug)]
+pub struct Root {
+    dir: OwnedFd,
+    walk: bool,
+}
+
+/// Something that was made below a [`Root`]: the directory that it is in, and its name.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) parent: OwnedFd,
+    pub(super) name: CString,
+    pub(super) is_dir: bool,
+}
+
+const PATH_ONLY: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
+
+impl Root {
+    /// Opens the directory `path`, whose links are followed as usual.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn open(path: &Path) -> Result<Root> {
+        let dir =
+            openat(AT_FDCWD, path, PATH_ONLY | OFlag::O_DIRECTORY, Mode::empty()).context("open root", show(path))?;
+        Ok(Root { dir, walk: false })
+    }
+
+    /// The root itself.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Another directory takes its place: what has been mounted on it.
+    pub(super) fn replace(&mut self, dir: OwnedFd) {
+        self.dir = dir;
+    }
+
+    /// Opens what `path` names below the root, with `O_PATH`; links are followed, the last one too. Where openat2(2) is
+    /// missing or filtered it walks the path itself; then it takes no link on a procfs, since it cannot tell the magic ones.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR, ELOOP (a magic link of procfs, too), EXDEV, and others of openat2(2).
+    #[doc(alias = "openat2")]
+    pub fn resolve(&self, path: &Path) -> nix::Result<OwnedFd> {
+        if self.walk {
+            return self.walk(path);
+        }
+        let flags = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        let how = OpenHow::new().flags(PATH_ONLY).resolve(flags);
+        let relative = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        // EAGAIN: something was renamed or mounted meanwhile, so that the kernel could not tell
+        for _ in 0..128 {
+            match openat2(&self.dir, relative, how) {
+                Err(Errno::EAGAIN) => {}
+                Err(Errno::ENOSYS | Errno::EPERM) => return self.walk(path),
+                other => return other,
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// What [`Root::resolve`] does without openat2(2): every component is opened on its own, links are read and put in front
+    /// of what is left. It holds the directories that it came through, so `..` never asks the kernel.
+    fn walk(&self, path: &Path) -> nix::Result<OwnedFd> {
+        let mut rest = components(path.as_os_str());
+        let mut above: Vec<OwnedFd> = Vec::new();
+        let mut here = self.dir.try_clone().map_err(|_| Errno::EMFILE)?;
+        let mut links = 0;
+        while let Some(component) = rest.pop() {
+            if component == "." {
+                require_directory(&here)?;
+                continue;
+            }
+            if component == ".." {
+                require_directory(&here)?;
+                if let Some(parent) = above.pop() {
+                    here = parent;
+                }
+                continue;
+            }
+            let next = openat(&here, component.as_os_str(), PATH_ONLY | OFlag::O_NOFOLLOW, Mode::empty())?;
+            if kind(&next)? != SFlag::S_IFLNK {
+                above.push(std::mem::replace(&mut here, next));
+                continue;
+            }
+            links += 1;
+            if links > 40 || fstatfs(&next)?.filesystem_type() == PROC_SUPER_MAGIC {
+                return Err(Errno::ELOOP);
+            }
+            let target = readlinkat(&next, "")?;
+            if target.is_empty() {
+                return Err(Errno::ENOENT);
+            }
+            if target.as_bytes().first() == Some(&b'/') {
+                above.clear();
+                here = self.dir.try_clone().map_err(|_| Errno::EMFILE)?;
+            }
+            rest.extend(components(&target));
+        }
+        Ok(here)
+    }
+
+    /// Opens the directory `path` below the root, making it and its missing parents with `mode`. Every one is made on the
+    /// descriptor of its parent; what was made is added to `made`.
+    pub(super) fn make_dir(&self, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<OwnedFd> {
+        let mut here = self.dir.try_clone().context("duplicate", "root")?;
+        let mut walked = PathBuf::new();
+        for component in path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir)) {
+            walked.push(component);
+            here = match (self.resolve(&walked), component) {
+                (Err(Errno::ENOENT), Component::Normal(name)) => make_one_dir(here, name, &walked, mode, made)?,
+                (other, _) => other.context("open", shown(&walked))?,
+            };
+        }
+        require_directory(&here).context("use as directory", shown(&walked))?;
+        Ok(here)
+    }
+
+    /// Opens the directory that `path` is in, making it where it is missing, and returns it with the last name of `path`.
+    pub(super) fn make_parent(&self, path: &Path, made: &mut Vec<Made>) -> Result<(OwnedFd, CString)> {
+        let (parent, name) = (path.parent(), path.file_name());
+        let (Some(parent), Some(name)) = (parent, name) else {
+            return Err(Error::invalid("make", shown(path), "it needs a name that is not . or .."));
+        };
+        let name =
+            CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
+        Ok((self.make_dir(parent, Mode::from_bits_retain(0o755), made)?, name))
+    }
+
+    /// Opens the file `path` for writing, made empty with `mode` if it is missing. A link is not followed.
+    pub(super) fn make_file(&self, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<(OwnedFd, bool)> {
+        let (parent, name) = self.make_parent(path, made)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match openat(&parent, name.as_c_str(), flags, mode) {
+            Err(Errno::EEXIST) => Ok((self.resolve(path).context("open", shown(path))?, false)),
+            other => {
+                let file = other.context("create file", shown(path))?;
+                made.push(Made { parent, name, is_dir: false });
+                Ok((file, true))
+            }
+        }
+    }
+
+    /// Makes the symbolic link `path`. One that says the same may be there.
+    pub(super) fn make_link(&self, path: &Path, target: &OsStr, made: &mut Vec<Made>) -> Result<()> {
+        let (parent, name) = self.make_parent(path, made)?;
+        match symlinkat(target, &parent, name.as_c_str()) {
+            Err(Errno::EEXIST) if readlinkat(&parent, name.as_c_str()).is_ok_and(|text| text == target) => Ok(()),
+            other => {
+                other.context("make symbolic link", shown(path))?;
+                made.push(Made { parent, name, is_dir: false });
+                Ok(())
+            }
+        }
+    }
+}
+
+fn make_one_dir(parent: OwnedFd, name: &OsStr, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<OwnedFd> {
+    mkdirat(&parent, name, mode).context("make directory", shown(path)).map_err(|error| match error.errno() {
+        Errno::EEXIST => error.with_reason("a symbolic link to nothing is there"),
+        _ => error,
+    })?;
+    let flags = PATH_ONLY | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY;
+    let dir = openat(&parent, name, flags, Mode::empty()).context("open", shown(path))?;
+    let name = CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
+    made.push(Made { parent, name, is_dir: true });
+    Ok(dir)
+}
+
+/// A path below the root as messages say it.
+pub(super) fn shown(path: &Path) -> String {
+    show(&Path::new("/").join(path)).to_string()
+}
+
+pub(super) fn kind(fd: impl AsFd) -> nix::Result<SFlag> {
+    Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT)
+}
+
+fn require_directory(fd: &OwnedFd) -> nix::Result<()> {
+    if kind(fd)? == SFlag::S_IFDIR { Ok(()) } else { Err(Errno::ENOTDIR) }
+}
+
+/// The parts of a path, the last one first. One that ends in `/` needs a directory, which `.` stands for.
+fn components(path: &OsStr) -> Vec<OsString> {
+    let bytes = path.as_bytes();
+    let mut parts: Vec<OsString> = Vec::new();
+    if bytes.last() == Some(&b'/') {
+        parts.push(".".into());
+    }
+    parts.extend(
+        bytes.split(|byte| *byte == b'/').rev().filter(|part| !part.is_empty()).map(|p| OsStr::from_bytes(p).into()),
+    );
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of links that lead everywhere, removed at the end.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Tree {
+            let path = std::env::temp_dir().join(format!("libctr-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(path.join("usr/lib")).unwrap();
+            std::fs::create_dir_all(path.join("run")).unwrap();
+            std::fs::write(path.join("usr/file"), "x").unwrap();
+            for (link, target) in [
+                ("lib", "usr/lib"),
+                ("abs", "/usr"),
+                ("up", "../../../../usr"),
+                ("loop", "loop"),
+                ("dangling", "/nothing/here"),
+                ("usr/back", ".."),
+                ("usr/lib/top", "/"),
+                ("slash", "usr/"),
+                ("file-slash", "usr/file/"),
+                ("host", "/etc/passwd"),
+                ("dot", "./usr/./lib"),
+            ] {
+                std::os::unix::fs::symlink(target, path.join(link)).unwrap();
+            }
+            Tree(path)
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn id(fd: nix::Result<OwnedFd>) -> nix::Result<(u64, u64)> {
+        fd.map(|fd| fstat(&fd).map(|stat| (stat.st_dev, stat.st_ino)).unwrap())
+    }
+
+    #[test]
+    fn both_resolvers_agree_and_nothing_leads_out() {
+        let tree = Tree::new("resolve");
+        let root = Root::open(&tree.0).unwrap();
+        let names = [
+            "",
+            "/",
+            ".",
+            "..",
+            "usr",
+            "/usr/",
+            "lib",
+            "abs",
+            "abs/lib",
+            "up",
+            "loop",
+            "dangling",
+            "usr/back",
+            "usr/back/lib/",
+            "usr/lib/top/abs",
+            "slash",
+            "slash/lib",
+            "file-slash",
+            "usr/file",
+            "usr/file/",
+            "usr/file/.",
+            "usr/file/..",
+            "host",
+            "dot",
+            "../../etc/passwd",
+            "nothing",
+            "nothing/..",
+            "usr//lib//",
+            "abs/../run",
+            "lib/..",
+            "lib/../..",
+        ];
+        for first in names {
+            assert_eq!(id(root.resolve(Path::new(first))), id(root.walk(Path::new(first))), "{first}");
+            for second in names {
+                let path = format!("{first}/{second}");
+                assert_eq!(id(root.resolve(Path::new(&path))), id(root.walk(Path::new(&path))), "{path}");
+            }
+        }
+        assert_eq!(root.resolve(Path::new("host")).unwrap_err(), Errno::ENOENT);
+        assert_eq!(id(root.resolve(Path::new("../.."))), id(root.resolve(Path::new("/"))));
+    }
+
+    #[test]
+    fn magic_links_are_not_taken() {
+        let root = Root::open(Path::new("/")).unwrap();
+        for path in ["proc/self/root", "proc/self/fd/0", "proc/self/cwd/x"] {
+            assert_eq!(root.resolve(Path::new(path)).unwrap_err(), Errno::ELOOP, "{path}");
+            assert_eq!(root.walk(Path::new(path)).unwrap_err(), Errno::ELOOP, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_made_is_made_inside() {
+        let tree = Tree::new("make");
+        let root = Root::open(&tree.0).unwrap();
+        let mut made = Vec::new();
+        let mode = Mode::from_bits_retain(0o755);
+        root.make_dir(Path::new("/abs/new/deep"), mode, &mut made).unwrap();
+        assert!(tree.0.join("usr/new/deep").is_dir());
+        assert_eq!(made.len(), 2);
+        let error = root.make_dir(Path::new("dangling/x"), mode, &mut made).unwrap_err();
+        assert_eq!(error.to_string(), "make directory /dangling: a symbolic link to nothing is there (EEXIST)");
+        let error = root.make_dir(Path::new("usr/file/x"), mode, &mut made).unwrap_err();
+        assert_eq!(error.errno(), Errno::ENOTDIR);
+        assert!(root.make_file(Path::new("up/text"), mode, &mut made).unwrap().1);
+        assert!(tree.0.join("usr/text").is_file());
+        assert!(root.make_parent(Path::new("/.."), &mut made).is_err());
+    }
+}
