@@ -50,6 +50,17 @@ pub(crate) fn place(from: BorrowedFd<'_>, to: RawFd) -> nix::Result<()> {
     check(unsafe { libc::dup2(from.as_raw_fd(), to) }.into()).map(drop)
 }
 
+/// Makes the number of `at` refer to `file`, close-on-exec: whoever owns that number owns `file` from now on.
+///
+/// # Errors
+/// EINTR, EBUSY: see dup3(2).
+#[doc(alias = "dup3")]
+pub(crate) fn replace(file: OwnedFd, at: BorrowedFd<'_>) -> nix::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: takes numbers only; the number stays that of an open descriptor all the time.
+    check(unsafe { libc::dup3(file.as_raw_fd(), at.as_raw_fd(), libc::O_CLOEXEC) }.into()).map(drop)
+}
+
 /// Closes every descriptor from `first` to `last`, both included (Linux 5.9).
 ///
 /// Only for the moment before execve(2), or in a new child: whoever owned them in this process owns nothing afterwards.

@@ -1,0 +1,291 @@
+//! [`Tree`]: mounts held by descriptor, attached nowhere yet.
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::{fchdir, read};
+
+use crate::error::{Context, Errno, Error, Result};
+use crate::sys;
+use crate::sys::mount::{
+    AT_EMPTY_PATH, AT_RECURSIVE, Config, MOUNT_ATTR__ATIME, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, OPEN_TREE_CLONE,
+    fsconfig, fsmount, fsopen, mount_attr, mount_setattr, move_mount, open_tree,
+};
+
+/// Attributes of mounts to set and to clear, see mount_setattr(2): `ro`, `nosuid`, …
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    set: u64,
+    clear: u64,
+}
+
+/// Names as mount(8) has them, with the bits that each sets and clears.
+const NAMES: [(&str, u64, u64); 14] = [
+    ("ro", MOUNT_ATTR_RDONLY, 0),
+    ("rw", 0, MOUNT_ATTR_RDONLY),
+    ("nosuid", MOUNT_ATTR_NOSUID, 0),
+    ("suid", 0, MOUNT_ATTR_NOSUID),
+    ("nodev", MOUNT_ATTR_NODEV, 0),
+    ("dev", 0, MOUNT_ATTR_NODEV),
+    ("noexec", MOUNT_ATTR_NOEXEC, 0),
+    ("exec", 0, MOUNT_ATTR_NOEXEC),
+    ("nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0),
+    ("symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW),
+    ("noatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME),
+    ("relatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
+    ("strictatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+    ("nodiratime", MOUNT_ATTR_NODIRATIME, 0),
+];
+
+impl Attributes {
+    /// Adds the attribute of this name, as mount(8) has it; the later of two that contradict each other holds. Returns whether
+    /// there is one.
+    pub fn add(&mut self, name: &str) -> bool {
+        let Some((_, set, clear)) = NAMES.iter().find(|(known, ..)| *known == name) else { return false };
+        self.set = self.set & !clear | set;
+        self.clear = self.clear & !set | clear;
+        true
+    }
+
+    /// These, by name.
+    ///
+    /// # Errors
+    /// EINVAL: there is no attribute of one of the names.
+    pub fn new(names: &[&str]) -> Result<Attributes> {
+        let mut attributes = Attributes::default();
+        match names.iter().find(|name| !attributes.add(name)) {
+            Some(name) => Err(Error::invalid("use mount attribute", name, "there is none of that name")),
+            None => Ok(attributes),
+        }
+    }
+
+    /// Whether nothing is to change.
+    pub fn is_empty(self) -> bool {
+        self == Attributes::default()
+    }
+
+    /// Whether it makes read-only.
+    pub fn is_read_only(self) -> bool {
+        self.set & MOUNT_ATTR_RDONLY != 0
+    }
+}
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ours = |(_, set, clear): &&(&str, u64, u64)| match (*set, *clear) {
+            (0, clear) => self.clear & clear == clear && clear != MOUNT_ATTR__ATIME,
+            (set, MOUNT_ATTR__ATIME) => self.clear & MOUNT_ATTR__ATIME != 0 && self.set & MOUNT_ATTR__ATIME == set,
+            (set, _) => self.set & set == set,
+        };
+        let names: Vec<&str> = NAMES.iter().filter(ours).map(|(name, ..)| *name).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+/// One mount, or several below each other, that are attached to no mount namespace; gone when dropped, unless
+/// [attached](Tree::attach). It can be passed to another process, which can attach it where it could never have mounted it.
+#[derive(Debug)]
+pub struct Tree(OwnedFd);
+
+impl Tree {
+    /// A copy of the mount at `source`, as bind mounts are; with `recursive` of all mounts below it too.
+    ///
+    /// # Errors
+    /// EPERM: no CAP_SYS_ADMIN over the mount namespace. EINVAL: `source` has mounts below it that a more privileged mount
+    /// namespace made, which a copy of it alone would uncover.
+    #[doc(alias = "open_tree")]
+    pub fn bind(source: impl AsFd, recursive: bool) -> nix::Result<Tree> {
+        let flags = AT_EMPTY_PATH as u32 | OPEN_TREE_CLONE | if recursive { AT_RECURSIVE as u32 } else { 0 };
+        open_tree(source, c"", flags).map(Tree)
+    }
+
+    /// A new instance of filesystem `fstype` with `options`, each a name and perhaps a value.
+    ///
+    /// # Errors
+    /// ENODEV: the kernel has no such filesystem. EINVAL: it refuses an option. EPERM: not allowed here. The kernel's own words,
+    /// where it has any, are the reason.
+    #[doc(alias = "fsopen")]
+    #[doc(alias = "fsmount")]
+    pub fn filesystem(
+        fstype: &CStr,
+        source: Option<&CStr>,
+        options: &[(CString, Option<CString>)],
+        attributes: Attributes,
+    ) -> Result<Tree> {
+        let name = fstype.to_string_lossy();
+        let context = fsopen(fstype).context("open filesystem", &name).map_err(|error| match error.errno() {
+            Errno::ENODEV => error.with_reason("the kernel has no filesystem of this type"),
+            _ => explain(error, &name),
+        })?;
+        let failed = |errno| explain(with_log(Error::new("mount filesystem", &name, errno), &context), &name);
+        if let Some(source) = source {
+            fsconfig(&context, Config::String(c"source", source)).map_err(failed)?;
+        }
+        for (key, value) in options {
+            let config = match value {
+                Some(value) => Config::String(key, value),
+                None => Config::Flag(key),
+            };
+            fsconfig(&context, config).map_err(|errno| {
+                let shown = match value {
+                    Some(value) => format!("{}={}", key.to_string_lossy(), value.to_string_lossy()),
+                    None => key.to_string_lossy().into_owned(),
+                };
+                with_log(Error::new("set option", format_args!("{shown} of {name}"), errno), &context)
+            })?;
+        }
+        fsconfig(&context, Config::Create).map_err(failed)?;
+        fsmount(&context, attributes.set).map(Tree).map_err(failed)
+    }
+
+    /// Sets and clears attributes; with `recursive` of every mount of the tree, all or none (Linux 5.12).
+    ///
+    /// # Errors
+    /// EPERM: an attribute that a more privileged mount namespace set would be cleared. ENOSYS: older than 5.12.
+    #[doc(alias = "mount_setattr")]
+    pub fn set(&self, attributes: Attributes, recursive: bool) -> nix::Result<()> {
+        let attr = mount_attr { attr_set: attributes.set, attr_clr: attributes.clear, propagation: 0, userns_fd: 0 };
+        mount_setattr(&self.0, c"", flags(recursive), &attr)
+    }
+
+    /// Shows the owners of files as the maps of `user`, a user namespace, say (Linux 5.12): what the host's 0 owns is owned by
+    /// what 0 is mapped to. Only before it is attached.
+    ///
+    /// # Errors
+    /// EINVAL: the filesystem cannot, or it is the initial user namespace. EPERM: no CAP_SYS_ADMIN over the filesystem.
+    #[doc(alias = "MOUNT_ATTR_IDMAP")]
+    pub fn map_ids(&self, user: impl AsFd, recursive: bool) -> nix::Result<()> {
+        let userns_fd = user.as_fd().as_raw_fd() as u64;
+        let attr = mount_attr { attr_set: MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+        mount_setattr(&self.0, c"", flags(recursive), &attr)
+    }
+
+    /// A tree that another process made and passed on.
+    pub fn from_fd(fd: OwnedFd) -> Tree {
+        Tree(fd)
+    }
+
+    /// Attaches it on `target`, a directory for a tree whose root is one, else a file. What is returned is the root of
+    /// what is now mounted there.
+    ///
+    /// # Errors
+    /// ENOTDIR: one is a directory, the other is not. EINVAL: `target` is in another mount namespace. EPERM: no CAP_SYS_ADMIN over
+    /// the mount namespace.
+    #[doc(alias = "move_mount")]
+    pub fn attach(self, target: impl AsFd) -> nix::Result<OwnedFd> {
+        move_mount(&self.0, c"", target, c"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)?;
+        Ok(self.0)
+    }
+
+    /// A copy of the tree that is mounted at `mounted`, a directory, which the caller itself cannot change any more: what is
+    /// read-only stays so, what is mounted on it stays, for all who are not more privileged than the caller.
+    ///
+    /// The kernel locks mounts that it copies into a less privileged mount namespace. So a short-lived child makes such a
+    /// namespace and opens the copy there. Of the caller's rights nothing changes.
+    ///
+    /// # Errors
+    /// ENOSPC, EPERM: no user namespace can be made. ENOTDIR: not a directory.
+    #[doc(alias = "MNT_LOCK_READONLY")]
+    pub fn locked(mounted: BorrowedFd<'_>) -> nix::Result<Tree> {
+        // the child shares the descriptor table, and puts the copy in the place of this one
+        let place = open(c"/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        let (_, pidfd) = sys::clone::clone_sharing_files(|| {
+            let copy = || -> nix::Result<()> {
+                fchdir(mounted)?;
+                unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+                let tree = open_tree(AT_FDCWD, c".", OPEN_TREE_CLONE | AT_RECURSIVE as u32)?;
+                sys::fd::replace(tree, place.as_fd())
+            };
+            copy().map_or_else(|errno| errno as i32, |()| 0)
+        })?;
+        loop {
+            match sys::clone::wait_exit(&pidfd) {
+                Ok((libc::CLD_EXITED, 0)) => return Ok(Tree(place)),
+                Ok((libc::CLD_EXITED, errno)) => return Err(Errno::from_raw(errno)),
+                Ok(_) => return Err(Errno::ESRCH),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+impl AsFd for Tree {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<Tree> for OwnedFd {
+    fn from(tree: Tree) -> OwnedFd {
+        tree.0
+    }
+}
+
+fn flags(recursive: bool) -> u32 {
+    AT_EMPTY_PATH as u32 | if recursive { AT_RECURSIVE as u32 } else { 0 }
+}
+
+/// Detaches what is mounted at `mounted`, the root of a mount, and all below it.
+pub(super) fn detach(mounted: impl AsFd) -> nix::Result<()> {
+    umount2(link(&mounted).as_str(), MntFlags::MNT_DETACH)
+}
+
+/// Changes propagation: `how` is one of `MS_PRIVATE`, …, perhaps with `MS_REC`.
+pub(super) fn propagate(mounted: impl AsFd, how: MsFlags) -> nix::Result<()> {
+    mount(None::<&str>, link(&mounted).as_str(), None::<&str>, how, None::<&str>)
+}
+
+/// The path under which mount(2) and umount2(2), which take no descriptors, find one.
+fn link(fd: &impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}
+
+/// Puts what the kernel has to say about a filesystem context into the reason.
+fn with_log(error: Error, context: &OwnedFd) -> Error {
+    let mut said = Vec::new();
+    let mut buffer = [0; 1024];
+    // one message a read(2): `e tmpfs: Bad value for 'mode'`
+    while let Ok(count @ 1..) = read(context, &mut buffer) {
+        let text = String::from_utf8_lossy(&buffer[..count]).trim().to_owned();
+        said.push(text.get(2..).unwrap_or_default().to_owned());
+    }
+    if said.is_empty() { error } else { error.with_reason(said.join("; ")) }
+}
+
+fn explain(error: Error, fstype: &str) -> Error {
+    match (error.errno(), fstype) {
+        (Errno::EPERM, "proc") => error.with_hint(
+            "proc needs an own pid namespace, and that the /proc seen now is not masked; pivot-init mounts it",
+        ),
+        (Errno::EPERM, "sysfs") => error.with_hint("sysfs needs an own network namespace, and that /sys is not masked"),
+        (Errno::EPERM, "mqueue") => error.with_hint("mqueue needs an own ipc namespace"),
+        (Errno::EPERM, "cgroup2") => error.with_hint("cgroup2 needs an own cgroup namespace"),
+        (Errno::EPERM, _) => {
+            error.with_hint("this filesystem may be mounted by root of the initial user namespace only")
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_have_the_names_of_mount() {
+        let mut attributes = Attributes::new(&["ro", "nosuid", "noatime"]).unwrap();
+        assert_eq!(attributes.to_string(), "ro,nosuid,noatime");
+        assert!(attributes.is_read_only() && attributes.add("rw") && !attributes.is_read_only());
+        assert!(attributes.add("relatime"));
+        assert_eq!(attributes.to_string(), "rw,nosuid,relatime");
+        assert!(!attributes.add("uid=0"));
+    }
+}
