@@ -59,6 +59,12 @@ impl Error {
         self
     }
 
+    /// Says where in a text that a person wrote the cause is, before all else: `plan:3: mount …`.
+    pub fn with_place(mut self, place: impl fmt::Display) -> Self {
+        self.0.operation = format!("{place}: {}", self.0.operation).into();
+        self
+    }
+
     /// Says what a person could do about it.
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint = Some(hint.into());

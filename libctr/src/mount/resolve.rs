@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::symlinkat;
 
@@ -151,6 +151,7 @@ impl Root {
             Err(Errno::EEXIST) => Ok((self.resolve(path).context("open", shown(path))?, false)),
             other => {
                 let file = other.context("create file", shown(path))?;
+                fchmod(&file, mode).context("set mode of", shown(path))?;
                 made.push(Made { parent, name, is_dir: false });
                 Ok((file, true))
             }
@@ -176,8 +177,10 @@ fn make_one_dir(parent: OwnedFd, name: &OsStr, path: &Path, mode: Mode, made: &m
         Errno::EEXIST => error.with_reason("a symbolic link to nothing is there"),
         _ => error,
     })?;
-    let flags = PATH_ONLY | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY;
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let dir = openat(&parent, name, flags, Mode::empty()).context("open", shown(path))?;
+    // whatever the umask is
+    fchmod(&dir, mode).context("set mode of", shown(path))?;
     let name = CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
     made.push(Made { parent, name, is_dir: true });
     Ok(dir)

@@ -80,8 +80,8 @@ impl Attributes {
 impl fmt::Display for Attributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ours = |(_, set, clear): &&(&str, u64, u64)| match (*set, *clear) {
-            (0, clear) => self.clear & clear == clear && clear != MOUNT_ATTR__ATIME,
             (set, MOUNT_ATTR__ATIME) => self.clear & MOUNT_ATTR__ATIME != 0 && self.set & MOUNT_ATTR__ATIME == set,
+            (0, clear) => self.clear & clear == clear,
             (set, _) => self.set & set == set,
         };
         let names: Vec<&str> = NAMES.iter().filter(ours).map(|(name, ..)| *name).collect();

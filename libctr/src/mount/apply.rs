@@ -1,0 +1,307 @@
+//! Carrying out a plan: all of it, or nothing.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, unlinkat, write};
+
+use super::plan::{Device, Line, Op, Owner, Plan, Source};
+use super::resolve::{Made, Root, kind, shown};
+use super::tree::{Attributes, Tree, detach, propagate};
+use crate::error::{Context, Errno, Error, Result, show};
+use crate::sys;
+use crate::sys::mount::mount_id;
+
+/// What has been done, to be undone in the other order. What is below a mount of the plan's own goes with that mount.
+#[derive(Default)]
+struct Journal {
+    steps: Vec<Step>,
+    own: HashSet<u64>,
+}
+
+enum Step {
+    Mounted(OwnedFd),
+    Made(Made),
+}
+
+impl Plan {
+    /// Carries the plan out below `root`, which becomes what the plan mounts on it.
+    ///
+    /// # Errors
+    /// Of the first operation that fails, with its place in the plan. What the plan had mounted and made is gone then; what
+    /// it had changed of what was there before (`propagation`, `remount`, `umount`) is not changed back.
+    pub fn apply(&self, root: &mut Root) -> Result<()> {
+        let before = root.dir().try_clone_to_owned().context("duplicate", "root")?;
+        let mut journal = Journal::default();
+        for line in &self.lines {
+            if let Err(error) = line.apply(root, &mut journal) {
+                root.replace(before);
+                return Err(journal.undo(error.with_place(&line.place)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Journal {
+    fn is_own(&self, fd: impl AsFd) -> bool {
+        mount_id(fd).is_ok_and(|id| self.own.contains(&id))
+    }
+
+    fn made(&mut self, made: Vec<Made>) {
+        for made in made {
+            if !self.is_own(&made.parent) {
+                self.steps.push(Step::Made(made));
+            }
+        }
+    }
+
+    /// Notes what has been mounted on `target`.
+    fn mounted(&mut self, target: &OwnedFd, mounted: &OwnedFd) -> Result<()> {
+        if !self.is_own(target) {
+            let copy = mounted.try_clone().context("duplicate", "mount");
+            self.steps.push(Step::Mounted(copy?));
+        }
+        self.own.extend(mount_id(mounted));
+        Ok(())
+    }
+
+    fn undo(self, error: Error) -> Error {
+        let mut left = 0;
+        for step in self.steps.into_iter().rev() {
+            let undone = match step {
+                Step::Mounted(mounted) => detach(mounted),
+                Step::Made(made) => {
+                    let flag = if made.is_dir { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+                    unlinkat(&made.parent, made.name.as_c_str(), flag)
+                }
+            };
+            left += usize::from(undone.is_err());
+        }
+        if left == 0 { error } else { error.with_hint(format!("and {left} of the steps before could not be undone")) }
+    }
+}
+
+impl Line {
+    fn apply(&self, root: &mut Root, journal: &mut Journal) -> Result<()> {
+        let mut made = Vec::new();
+        let done = self.carry_out(root, journal, &mut made);
+        journal.made(made);
+        done
+    }
+
+    fn carry_out(&self, root: &mut Root, journal: &mut Journal, made: &mut Vec<Made>) -> Result<()> {
+        let path = self.target.as_path();
+        match &self.op {
+            Op::Filesystem { fstype, source, options, attributes, mkdir } => {
+                let tree = Tree::filesystem(fstype, source.as_deref(), options, *attributes)?;
+                let target = if *mkdir {
+                    root.make_dir(path, Mode::from_bits_retain(0o755), made)?
+                } else {
+                    self.resolve(root)?
+                };
+                journal.made(std::mem::take(made));
+                self.attach(tree, target, false, root, journal)
+            }
+            Op::Bind { source, recursive, attributes, lock, mkdir } => {
+                let source = source.open()?;
+                let tree = match &source {
+                    Opened::Tree(tree) => Tree::from_fd(tree.try_clone().context("duplicate", "tree")?),
+                    Opened::Place(place) => bind(place, *recursive, path)?,
+                };
+                if !attributes.is_empty() {
+                    tree.set(*attributes, *recursive)
+                        .context("set attributes of mount for", shown(path))
+                        .map_err(|error| explain_attributes(error, *attributes))?;
+                }
+                let target = if *mkdir { self.make_mount_point(&tree, root, made)? } else { self.resolve(root)? };
+                journal.made(std::mem::take(made));
+                self.attach(tree, target, *lock, root, journal)
+            }
+            Op::Device(device) => {
+                let tree = bind(&device.open()?, false, path)?;
+                tree.set(Attributes::new(&["nosuid", "noexec"])?, false).context("set attributes of", shown(path))?;
+                let target = self.make_mount_point(&tree, root, made)?;
+                self.attach(tree, target, false, root, journal)
+            }
+            Op::Dir { mode, owner } => {
+                let before = made.len();
+                let dir = root.make_dir(path, Mode::from_bits_retain(0o755), made)?;
+                // only what was missing: a directory that is there stays as it is
+                let Some(last) = made.get(before..).and_then(<[_]>::last) else { return Ok(()) };
+                owner.give_at(last, path)?;
+                fchmod(&dir, *mode).context("set mode of", shown(path))
+            }
+            Op::File { mode, owner, text } => match root.make_file(path, *mode, made)? {
+                (file, true) => {
+                    if write(&file, text).context("write", shown(path))? != text.len() {
+                        return Err(Error::new("write", shown(path), Errno::ENOSPC));
+                    }
+                    let (uid, gid) = owner.ids();
+                    fchown(&file, uid, gid).context("change owner of", shown(path))?;
+                    // chown(2) clears the set-id bits
+                    fchmod(&file, *mode).context("set mode of", shown(path))
+                }
+                (file, false) if kind(&file).context("stat", shown(path))? == SFlag::S_IFREG => Ok(()),
+                _ => Err(Error::new("create file", shown(path), Errno::EEXIST).with_reason("something else is there")),
+            },
+            Op::Link(to) => root.make_link(path, to, made),
+            Op::Propagation(how) => propagate(self.mounted(root)?, *how).context("change propagation of", shown(path)),
+            Op::Remount { attributes, recursive } => Tree::from_fd(self.mounted(root)?)
+                .set(*attributes, *recursive)
+                .context("remount", shown(path))
+                .map_err(|error| explain_attributes(error, *attributes)),
+            Op::Umount => {
+                detach(self.mounted(root)?).context("unmount", shown(path)).map_err(|error| match error.errno() {
+                    Errno::EINVAL => error.with_hint(NO_MOUNT_POINT),
+                    _ => error,
+                })
+            }
+        }
+    }
+
+    fn resolve(&self, root: &Root) -> Result<OwnedFd> {
+        root.resolve(&self.target).context("open mount point", shown(&self.target)).map_err(|error| {
+            match error.errno() {
+                Errno::ENOENT => error.with_hint("x-mkdir makes it"),
+                _ => error,
+            }
+        })
+    }
+
+    /// What is mounted at the target.
+    fn mounted(&self, root: &Root) -> Result<OwnedFd> {
+        root.resolve(&self.target).context("open", shown(&self.target))
+    }
+
+    /// The mount point that this tree needs: a directory, or a file.
+    fn make_mount_point(&self, tree: &Tree, root: &Root, made: &mut Vec<Made>) -> Result<OwnedFd> {
+        if kind(tree).context("stat", "source")? == SFlag::S_IFDIR {
+            return root.make_dir(&self.target, Mode::from_bits_retain(0o755), made);
+        }
+        Ok(root.make_file(&self.target, Mode::from_bits_retain(0o644), made)?.0)
+    }
+
+    fn attach(&self, tree: Tree, target: OwnedFd, lock: bool, root: &mut Root, journal: &mut Journal) -> Result<()> {
+        let on_root = same(&target, root)?;
+        let attach = |tree: Tree| {
+            let kinds = (kind(&tree), kind(&target));
+            tree.attach(&target).context("mount at", shown(&self.target)).map_err(|error| {
+                match (error.errno(), kinds) {
+                    (Errno::ENOTDIR | Errno::EINVAL, (Ok(a), Ok(b)))
+                        if (a == SFlag::S_IFDIR) != (b == SFlag::S_IFDIR) =>
+                    {
+                        error.with_reason("one of mount and mount point is a directory, the other is not")
+                    }
+                    (Errno::EPERM, _) => error.with_hint("this needs CAP_SYS_ADMIN over the mount namespace"),
+                    _ => error,
+                }
+            })
+        };
+        let mut mounted = attach(tree)?;
+        if lock {
+            let locked = Tree::locked(mounted.as_fd());
+            detach(&mounted).context("detach unlocked mount from", shown(&self.target))?;
+            let locked = locked.context("lock mount at", shown(&self.target)).map_err(|error| match error.errno() {
+                Errno::ENOTDIR => error.with_reason("only directories can be locked"),
+                Errno::ENOSPC | Errno::EPERM => error
+                    .with_hint("this needs a user namespace for a moment: user.max_user_namespaces, or leave out lock"),
+                _ => error,
+            })?;
+            mounted = attach(locked)?;
+        }
+        journal.mounted(&target, &mounted)?;
+        if on_root {
+            root.replace(mounted);
+        }
+        Ok(())
+    }
+}
+
+const NO_MOUNT_POINT: &str = "it is no mount point, or locked by a more privileged mount namespace";
+
+/// Whether the target is the root itself, so that what is mounted there is the root from now on.
+fn same(target: &OwnedFd, root: &Root) -> Result<bool> {
+    let id = |fd: std::os::fd::BorrowedFd<'_>| -> nix::Result<(u64, u64, u64)> {
+        let stat = fstat(fd)?;
+        Ok((stat.st_dev, stat.st_ino, mount_id(fd).unwrap_or(0)))
+    };
+    Ok(id(target.as_fd()).context("stat", "mount point")? == id(root.dir()).context("stat", "root")?)
+}
+
+fn bind(place: &OwnedFd, recursive: bool, path: &Path) -> Result<Tree> {
+    Tree::bind(place, recursive).context("copy mount for", shown(path)).map_err(|error| match error.errno() {
+        Errno::EINVAL if !recursive => {
+            error.with_hint("mounts below it were made by a more privileged mount namespace: only rec copies them")
+        }
+        Errno::EPERM => error.with_hint("this needs CAP_SYS_ADMIN over the mount namespace"),
+        _ => error,
+    })
+}
+
+fn explain_attributes(error: Error, attributes: Attributes) -> Error {
+    match error.errno() {
+        Errno::EPERM => error.with_hint(format!(
+            "one of {attributes} is locked by a more privileged mount namespace, and stays as it is"
+        )),
+        Errno::EINVAL => error.with_hint(NO_MOUNT_POINT),
+        Errno::ENOSYS => error.with_hint("mount_setattr(2) needs Linux 5.12, or a filter forbids it"),
+        _ => error,
+    }
+}
+
+/// The source of a bind mount, opened.
+enum Opened {
+    /// A detached tree: attached as it is, once.
+    Tree(OwnedFd),
+    /// A directory or file, of which a copy is attached.
+    Place(OwnedFd),
+}
+
+impl Source {
+    fn open(&self) -> Result<Opened> {
+        match self {
+            Source::Path(path) => open(path.as_path(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+                .context("open source", show(path))
+                .map(Opened::Place),
+            Source::Fd(number) => {
+                sys::fd::duplicate(*number, 3).context("use source", format_args!("fd:{number}")).map(Opened::Tree)
+            }
+        }
+    }
+}
+
+impl Device {
+    /// The host's node, verified: what lies at its path may be anything.
+    fn open(&self) -> Result<OwnedFd> {
+        let path = Path::new("/dev").join(self.name);
+        let node = open(path.as_path(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+            .context("open device", show(&path))?;
+        let stat = fstat(&node).context("stat device", show(&path))?;
+        let device = (nix::sys::stat::major(stat.st_rdev), nix::sys::stat::minor(stat.st_rdev));
+        if kind(&node).context("stat device", show(&path))? == SFlag::S_IFCHR && device == self.number {
+            return Ok(node);
+        }
+        let (major, minor) = self.number;
+        Err(Error::new("use device", show(&path), Errno::ENODEV)
+            .with_reason(format!("it is not character device {major}:{minor}")))
+    }
+}
+
+impl Owner {
+    fn ids(self) -> (Option<Uid>, Option<Gid>) {
+        (self.uid.map(Uid::from_raw), self.gid.map(Gid::from_raw))
+    }
+
+    fn give_at(self, made: &Made, path: &Path) -> Result<()> {
+        let (uid, gid) = self.ids();
+        if uid.is_none() && gid.is_none() {
+            return Ok(());
+        }
+        fchownat(&made.parent, made.name.as_c_str(), uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .context("change owner of", shown(path))
+    }
+}

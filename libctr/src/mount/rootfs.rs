@@ -1,0 +1,197 @@
+//! `rootfs`: the whole skeleton of a root filesystem as one plan line, every decision an option.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::Mode;
+
+use super::options::Options;
+use super::plan::{Op, Owner, Source, descriptor, dev, filesystem};
+use super::tree::Attributes;
+use crate::error::{Error, Result, show};
+
+/// What a directory of the root is.
+enum Choice {
+    /// It is not there.
+    No,
+    /// An empty directory.
+    Dir,
+    /// A tmpfs of its own.
+    Tmpfs,
+    /// The host's, with all that is mounted below, read-only for good.
+    Bind,
+    /// A detached tree, held by descriptor.
+    Tree(Source),
+    /// Only the files that most programs need; `etc` alone.
+    Minimal,
+}
+
+/// What users of merged /usr expect at the top.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
+const GROUP: &str = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n";
+const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n";
+
+/// The operations that a line of type `rootfs` stands for, of which each would do as a line of its own.
+pub(super) fn expand(target: &Path, given: &mut Options) -> Result<Vec<(PathBuf, Op)>> {
+    let mut choice = |name: &str, default: &str| -> Result<Choice> {
+        let text = given.text(name)?.unwrap_or_else(|| default.to_owned());
+        match (text.as_str(), text.split_once(':')) {
+            ("no", _) => Ok(Choice::No),
+            ("dir", _) => Ok(Choice::Dir),
+            ("tmpfs", _) => Ok(Choice::Tmpfs),
+            ("bind", _) => Ok(Choice::Bind),
+            ("minimal", _) if name == "etc" => Ok(Choice::Minimal),
+            (_, Some(("fd", reference))) => {
+                let variable = format!("MNTFD_{reference}");
+                let numeric = crate::fd::parse_number(reference).is_some();
+                let source = if numeric { reference.to_owned() } else { format!("env:{variable}") };
+                descriptor(source.as_ref()).map(|number| Choice::Tree(Source::Fd(number)))
+            }
+            _ => {
+                let known = if name == "etc" { ", minimal" } else { "" };
+                let reason = format!("is none of no, dir, tmpfs, bind, fd:NAME{known}");
+                Err(Error::invalid("use option", format_args!("{name}={}", show(&text)), reason))
+            }
+        }
+    };
+    let dirs = [
+        ("usr", choice("usr", "bind")?, 0o755),
+        ("etc", choice("etc", "minimal")?, 0o755),
+        ("var", choice("var", "dir")?, 0o755),
+        ("home", choice("home", "dir")?, 0o755),
+        ("root", choice("root", "dir")?, 0o700),
+        ("run", choice("run", "tmpfs")?, 0o755),
+        ("tmp", choice("tmp", "tmpfs")?, 0o1777),
+        ("opt", choice("opt", "no")?, 0o755),
+        ("srv", choice("srv", "no")?, 0o755),
+        ("mnt", choice("mnt", "dir")?, 0o755),
+    ];
+    let mut yes = |name: &str, default: bool| -> Result<bool> {
+        match given.text(name)?.as_deref() {
+            None => Ok(default),
+            Some("yes") => Ok(true),
+            Some("no") => Ok(false),
+            Some(other) => {
+                Err(Error::invalid("use option", format_args!("{name}={}", show(other)), "is neither yes nor no"))
+            }
+        }
+    };
+    let (with_dev, with_pts, with_shm) = (yes("dev", true)?, yes("pts", true)?, yes("shm", true)?);
+    let (with_mqueue, with_tun, with_sys) = (yes("mqueue", true)?, yes("tun", false)?, yes("sys", false)?);
+    let cgroup = given.text("cgroup")?.unwrap_or_else(|| "no".to_owned());
+    let nodes = given.text("nodes")?.unwrap_or_else(|| "null:zero:full:random:urandom:tty".to_owned());
+    let mut root = Options::from_pairs(&[("mode", "0755")]);
+    if let Some(size) = given.text("size")? {
+        root = Options::from_pairs(&[("mode", "0755"), ("size", &size)]);
+    }
+    if given.flag("x-mkdir") {
+        root.add_flag("x-mkdir");
+    }
+    root.add_flag("nosuid");
+    root.add_flag("nodev");
+    let mut ops = vec![(target.to_owned(), filesystem(OsStr::new("none"), "tmpfs", &mut root)?)];
+    let dir = |name: &str, mode: u32| {
+        (target.join(name), Op::Dir { mode: Mode::from_bits_retain(mode), owner: Owner::default() })
+    };
+    for (name, choice, mode) in &dirs {
+        ops.push(match choice {
+            Choice::No => continue,
+            Choice::Dir => dir(name, *mode),
+            Choice::Tmpfs => (target.join(name), tmpfs(*mode)?),
+            Choice::Bind => (target.join(name), bind(Source::Path(Path::new("/").join(name)), true)?),
+            Choice::Tree(source) => (target.join(name), bind(source.clone(), false)?),
+            Choice::Minimal => {
+                ops.extend(etc(target, matches!(dirs[0].1, Choice::Bind))?);
+                continue;
+            }
+        });
+    }
+    if !matches!(dirs[0].1, Choice::No) {
+        ops.extend(merged(target, matches!(dirs[0].1, Choice::Bind))?);
+    }
+    // pivot-init mounts it, in the pid namespace that it shows
+    ops.push(dir("proc", 0o555));
+    let own = |name: &str, kind: &str, options: &mut Options| -> Result<(PathBuf, Op)> {
+        options.add_flag("x-mkdir");
+        Ok((target.join(name), filesystem(OsStr::new("none"), kind, options)?))
+    };
+    if with_sys {
+        ops.push(own("sys", "sysfs", &mut Options::default())?);
+    } else {
+        ops.push(dir("sys", 0o555));
+    }
+    match cgroup.as_str() {
+        "no" => {}
+        "ro" | "rw" => {
+            let mut options = Options::default();
+            options.add_flag(&cgroup);
+            ops.push(own("sys/fs/cgroup", "cgroup", &mut options)?);
+        }
+        other => {
+            return Err(Error::invalid("use option", format_args!("cgroup={}", show(other)), "is none of no, ro, rw"));
+        }
+    }
+    if with_dev {
+        let nodes = if with_tun { format!("{nodes}:tun") } else { nodes };
+        ops.extend(dev(&target.join("dev"), &nodes)?);
+        if with_pts {
+            ops.push(own("dev/pts", "devpts", &mut Options::default())?);
+        }
+        if with_shm {
+            ops.push((target.join("dev/shm"), tmpfs(0o1777)?));
+        }
+        if with_mqueue {
+            ops.push(own("dev/mqueue", "mqueue", &mut Options::default())?);
+        }
+    } else {
+        ops.push(dir("dev", 0o755));
+    }
+    Ok(ops)
+}
+
+fn tmpfs(mode: u32) -> Result<Op> {
+    let mode = format!("{mode:04o}");
+    let mut options = Options::from_pairs(&[("mode", &mode)]);
+    ["x-mkdir", "nosuid", "nodev"].into_iter().for_each(|flag| options.add_flag(flag));
+    filesystem(OsStr::new("none"), "tmpfs", &mut options)
+}
+
+/// The host's own trees are read-only and locked; a tree by descriptor is as who made it wanted it.
+fn bind(source: Source, host: bool) -> Result<Op> {
+    let attributes = Attributes::new(if host { &["ro", "nosuid", "nodev"] } else { &[] })?;
+    Ok(Op::Bind { source, recursive: true, attributes, lock: host, mkdir: true })
+}
+
+/// The links of merged /usr as the host has them, or with another /usr as everybody has them; a host's directory where
+/// it has not merged.
+fn merged(target: &Path, host: bool) -> Result<Vec<(PathBuf, Op)>> {
+    let mut ops = Vec::new();
+    for name in MERGED {
+        let path = Path::new("/").join(name);
+        let op = match std::fs::read_link(&path) {
+            Ok(link) if host => Op::Link(link.into()),
+            _ if !host => Op::Link(format!("usr/{name}").into()),
+            _ if path.is_dir() => bind(Source::Path(path), true)?,
+            _ => continue,
+        };
+        ops.push((target.join(name), op));
+    }
+    Ok(ops)
+}
+
+fn etc(target: &Path, host_usr: bool) -> Result<Vec<(PathBuf, Op)>> {
+    let mut ops = vec![];
+    for (name, text) in [("passwd", PASSWD), ("group", GROUP), ("hosts", HOSTS)] {
+        let mode = Mode::from_bits_retain(0o644);
+        let op = Op::File { mode, owner: Owner::default(), text: text.as_bytes().to_vec() };
+        ops.push((target.join("etc").join(name), op));
+    }
+    // what many programs of a Debian /usr lead through
+    let alternatives = Path::new("/etc/alternatives");
+    if host_usr && alternatives.is_dir() {
+        ops.push((target.join("etc/alternatives"), bind(Source::Path(alternatives.to_owned()), true)?));
+    }
+    Ok(ops)
+}

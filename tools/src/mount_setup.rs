@@ -1,0 +1,79 @@
+//! `mount-setup`: carries out a mount plan.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use argh::{ArgsInfo, FromArgs};
+use libctr::mount::{Plan, Root};
+use libctr::process::Exec;
+use libctr::{Context, show};
+
+use crate::cli::{Chain, Failure, Tool, become_program, print, usage};
+
+/// Carries out a mount plan below DIR: all of it, or nothing. Then executes PROGRAM, if one is given.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "mount-setup --root /mnt -e 'none / rootfs usr=bind,etc=minimal'",
+    example = "mount-setup -e 'none /run/x tmpfs x-mkdir,size=1m,nosuid' -- ls -ld /run/x",
+    note = "A line is SOURCE TARGET TYPE [OPTIONS]; \\040 is a space, # begins a comment. TARGET is below DIR, and found \
+            there as if DIR were the root already. SOURCE is as this tool sees it, none where there is none.\n\
+            TYPE: bind (rec, lock, ro, nosuid, nodev, noexec, nosymfollow, noatime, ...), fd (SOURCE is env:MNTFD_X or fd:N), dir and \
+            file (mode=, uid=, gid=, text=), symlink, dev (nodes=null:zero:full:random:urandom:tty:tun), devpts, mqueue, proc, sysfs, \
+            cgroup, tmpfs and every other filesystem of the kernel, with its options; propagation (private, slave, shared, \
+            unbindable, rec), remount (attributes, rec), umount, rootfs.\n\
+            x-mkdir makes the mount point. lock, for directories: nobody in the container, its root included, can make it \
+            writable again, or uncover what is below the mounts on it.\n\
+            rootfs: usr= etc= var= home= root= run= tmp= opt= srv= mnt= (each no, dir, tmpfs, bind or fd:NAME, which is \
+            MNTFD_NAME; etc also minimal), dev= pts= shm= mqueue= tun= sys= (yes or no), cgroup= (no, ro, rw), nodes=, size=.\n\
+            Exit status: 0, 1 where the plan failed, 2 usage; with PROGRAM its own, 125, 126 or 127."
+)]
+pub struct MountSetup {
+    /// the directory that TARGETs are below; / by default
+    #[argh(option, arg_name = "DIR", default = "PathBuf::from(\"/\")")]
+    root: PathBuf,
+    /// read the plan from this file, - for stdin; may be repeated
+    #[argh(option, arg_name = "FILE")]
+    plan: Vec<String>,
+    /// a line of a plan; may be repeated, and comes after those of --plan
+    #[argh(option, short = 'e', arg_name = "LINE")]
+    line: Vec<String>,
+    /// print what would be done, one operation a line, and do nothing
+    #[argh(switch)]
+    dry_run: bool,
+}
+
+impl Tool for MountSetup {
+    const NAME: &'static str = "mount-setup";
+    const CHAIN: Chain = Chain::Optional;
+
+    fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
+        if self.plan.is_empty() && self.line.is_empty() {
+            return Err(usage("--plan or --line", "one of them is needed"));
+        }
+        let mut plan = Plan::default();
+        for name in &self.plan {
+            let mut text = Vec::new();
+            if name == "-" {
+                std::io::stdin().read_to_end(&mut text).context("read plan", "stdin")?;
+                plan.append(Plan::parse("stdin", &text).map_err(Failure::Usage)?);
+            } else {
+                let text = std::fs::read(name).context("read plan", show(name))?;
+                plan.append(Plan::parse(name, &text).map_err(Failure::Usage)?);
+            }
+        }
+        for (index, line) in self.line.iter().enumerate() {
+            plan.append(Plan::parse(&format!("-e {}", index + 1), line.as_bytes()).map_err(Failure::Usage)?);
+        }
+        if self.dry_run {
+            print(&plan.to_string())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        plan.apply(&mut Root::open(&self.root)?)?;
+        match program {
+            Some(program) => Err(become_program(program)),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+}
