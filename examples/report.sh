@@ -11,13 +11,14 @@ for file in /proc/self/ns/*; do
 done
 echo "own namespaces:$own"
 echo "addresses:"
-awk '/\|--/ { address = $2 } /host LOCAL/ && !seen[address]++ { print "    " address }' /proc/net/fib_trie
-awk '{ address = $1; gsub(/..../, "&:", address); print "    " substr(address, 1, 39) "/" ("0x" $3) + 0 " " $6 }' /proc/net/if_inet6
-echo "routes:"
-awk 'NR > 1 { print "    " $1 " destination " $2 " gateway " $3 }' /proc/net/route
+awk '/\|--/ { address = $2 } /\/32 host LOCAL/ && !seen[address]++ { print "    " address }' /proc/net/fib_trie
+awk '{ gsub(/..../, "&:", $1); sub(/:$/, "", $1); print "    " $1 " on " $6 }' /proc/net/if_inet6
+echo "routes (hexadecimal):"
+awk 'NR > 1 { print "    " $2 "/" $8 " via " $3 " dev " $1 }' /proc/net/route
+awk '$10 != "lo" { print "    " $1 "/" $2 " via " $5 " dev " $10 }' /proc/net/ipv6_route
 echo "mounts:"
 awk '{ print "    " $5 " " $6 }' /proc/self/mountinfo
-echo "descriptors:"
-for file in /proc/$$/fd/*; do
+echo "descriptors of process 1:"
+for file in /proc/1/fd/*; do
     echo "    ${file##*/} -> $(readlink "$file")"
 done

@@ -92,7 +92,7 @@ mount --make-rshared /
 unset ARENA_TOOLS ARENA_EXAMPLES
 snapshot() {
     cut -d: -f1 /proc/net/dev >"$1/links"
-    cat /proc/net/if_inet6 /proc/net/fib_trie /proc/net/route >"$1/addresses" 2>/dev/null
+    cat /proc/net/if_inet6 /proc/net/fib_trie /proc/net/route 2>/dev/null | grep -v ^Iface >"$1/addresses" || :
     cut -d' ' -f3- /proc/self/mountinfo >"$1/mounts"
     ls -AR /tmp /mnt /run/netns /run/libctr >"$1/files" 2>/dev/null || :
     for pid in /proc/[0-9]*; do
