@@ -4,10 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-
 use super::link::Link;
+use super::message::{Message, ip_of, u32_of};
 use super::netlink::{Request, Socket};
 use crate::error::{Error, Result, show};
 
@@ -55,30 +53,26 @@ impl Address {
     /// address detection (`IFA_F_NODAD`). IPv4 networks larger than two addresses get their broadcast address, as by
     /// ip-address(8) with `brd +`.
     pub fn add(&self, link: &Link, nodad: bool) -> Request {
-        let mut message = AddressMessage::default();
-        message.header.family = family(self.ip);
-        message.header.prefix_len = self.length;
-        message.header.index = link.index();
-        message.header.scope = match self.ip {
-            ip if ip.is_loopback() => AddressScope::Host,
-            IpAddr::V6(ip) if ip.is_unicast_link_local() => AddressScope::Link,
-            IpAddr::V4(ip) if ip.is_link_local() => AddressScope::Link,
-            _ => AddressScope::Universe,
+        let scope = match self.ip {
+            ip if ip.is_loopback() => libc::RT_SCOPE_HOST,
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => libc::RT_SCOPE_LINK,
+            IpAddr::V4(ip) if ip.is_link_local() => libc::RT_SCOPE_LINK,
+            _ => libc::RT_SCOPE_UNIVERSE,
         };
-        message.attributes = vec![AddressAttribute::Local(self.ip), AddressAttribute::Address(self.ip)];
-        let undo = RouteNetlinkMessage::DelAddress(message.clone());
-        if nodad {
-            message.header.flags = AddressHeaderFlags::Nodad;
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-        }
+        let flags = if nodad { libc::IFA_F_NODAD as u8 } else { 0 };
+        let mut message = Message::address(libc::RTM_NEWADDR, family(self.ip), self.length, flags, scope, link.index())
+            .with_ip(libc::IFA_LOCAL, self.ip)
+            .with_ip(libc::IFA_ADDRESS, self.ip);
+        let undo = message.of_kind(libc::RTM_DELADDR);
         if let IpAddr::V4(ip) = self.ip
             && self.length < 31
         {
             let host_bits = u32::MAX.checked_shr(self.length.into()).unwrap_or(0);
-            message.attributes.push(AddressAttribute::Broadcast((u32::from(ip) | host_bits).into()));
+            let broadcast = Ipv4Addr::from(u32::from(ip) | host_bits);
+            message = message.with_ip(libc::IFA_BROADCAST, broadcast.into());
         }
         let object = format!("{self} to {}", link.name());
-        Request::create("add address", object, RouteNetlinkMessage::NewAddress(message), undo)
+        Request::create("add address", object, message, undo)
     }
 }
 
@@ -124,36 +118,38 @@ impl Socket {
     /// # Errors
     /// Those of rtnetlink(7).
     pub fn addresses(&mut self) -> Result<Vec<Assigned>> {
-        let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let message = Message::address(libc::RTM_GETADDR, 0, 0, 0, 0, 0);
         let messages = self.dump(&Request::change("list addresses", "", message, None))?;
         Ok(messages.iter().filter_map(assigned).collect())
     }
 }
 
-fn assigned(message: &RouteNetlinkMessage) -> Option<Assigned> {
-    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
-    let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
+fn assigned(message: &Message) -> Option<Assigned> {
+    const HEADER: usize = 8;
+    let [_, length, flags, ..] = *message.bytes.get(..HEADER)? else { return None };
+    let mut flags = u32::from(flags);
     let (mut local, mut address) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(ip) => local = Some(*ip),
-            AddressAttribute::Address(ip) => address = Some(*ip),
-            AddressAttribute::Flags(all) => flags = *all,
+    for (kind, value) in message.attributes(HEADER) {
+        match kind {
+            libc::IFA_LOCAL => local = ip_of(value),
+            libc::IFA_ADDRESS => address = ip_of(value),
+            libc::IFA_FLAGS => flags = u32_of(value)?,
             _ => {}
         }
     }
-    Some(Assigned {
-        index: message.header.index,
-        address: Address { ip: local.or(address)?, length: message.header.prefix_len },
-        tentative: flags.contains(AddressFlags::Tentative),
-        duplicate: flags.contains(AddressFlags::Dadfailed),
+    let ip = local.or(address)?;
+    (message.kind == libc::RTM_NEWADDR && length <= bits(ip)).then_some(Assigned {
+        index: message.header_u32(4)?,
+        address: Address { ip, length },
+        tentative: flags & libc::IFA_F_TENTATIVE != 0,
+        duplicate: flags & libc::IFA_F_DADFAILED != 0,
     })
 }
 
-pub(super) fn family(ip: IpAddr) -> AddressFamily {
+pub(super) fn family(ip: IpAddr) -> u8 {
     match ip {
-        IpAddr::V4(_) => AddressFamily::Inet,
-        IpAddr::V6(_) => AddressFamily::Inet6,
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
     }
 }
 

@@ -4,13 +4,8 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 use std::str::FromStr;
 
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{
-    InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoMacVtap, InfoVeth, InfoVlan, InfoVrf, InfoVxlan, IpVlanMode,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
-};
-
 use super::InterfaceName;
+use super::message::{Message, nested, str_of, u32_of};
 use super::netlink::{Request, Socket, Transaction};
 use crate::error::{Errno, Error, Result, show};
 
@@ -60,11 +55,18 @@ impl fmt::Display for Mac {
 pub struct Link {
     index: u32,
     name: InterfaceName,
-    flags: LinkFlags,
+    flags: u32,
     mtu: u32,
     mac: Vec<u8>,
     master: u32,
 }
+
+/// Flags of linux/if.h.
+const UP: u32 = libc::IFF_UP as u32;
+const NOARP: u32 = libc::IFF_NOARP as u32;
+const LOWER_UP: u32 = 1 << 16;
+/// The length of `struct ifinfomsg`.
+const HEADER: usize = 16;
 
 /// A change of one property of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,12 +100,12 @@ impl Link {
 
     /// Whether it is up (`IFF_UP`).
     pub fn is_up(&self) -> bool {
-        self.flags.contains(LinkFlags::Up)
+        self.flags & UP != 0
     }
 
     /// Whether it has a carrier (`IFF_LOWER_UP`): a veth whose other end is up.
     pub fn has_carrier(&self) -> bool {
-        self.flags.contains(LinkFlags::LowerUp)
+        self.flags & LOWER_UP != 0
     }
 
     /// The largest packet, in bytes.
@@ -118,61 +120,48 @@ impl Link {
 
     /// The request that makes this change. To undo it is to restore what was there when the link was looked up.
     pub fn change(&self, change: Change) -> Request {
-        let (up, arp) = (LinkFlags::Up, LinkFlags::Noarp);
-        let flag = |flag, on| self.message(if on { flag } else { LinkFlags::empty() }, flag, None);
-        let attribute = |attribute| self.message(LinkFlags::empty(), LinkFlags::empty(), Some(attribute));
+        let flag = |flag, on| Message::link(libc::RTM_NEWLINK, self.index, if on { flag } else { 0 }, flag);
+        let none = || Message::link(libc::RTM_NEWLINK, self.index, 0, 0);
+        let number = |kind, value| none().with_u32(kind, value);
         let name = &self.name;
         let (operation, object, message, undo) = match change {
-            Change::Up => ("set link up", name.to_string(), flag(up, true), flag(up, self.is_up())),
-            Change::Down => ("set link down", name.to_string(), flag(up, false), flag(up, self.is_up())),
+            Change::Up => ("set link up", name.to_string(), flag(UP, true), flag(UP, self.is_up())),
+            Change::Down => ("set link down", name.to_string(), flag(UP, false), flag(UP, self.is_up())),
             Change::Arp(on) => (
                 "set arp",
                 format!("{} of {name}", if on { "on" } else { "off" }),
-                flag(arp, !on),
-                flag(arp, self.flags.contains(arp)),
+                flag(NOARP, !on),
+                flag(NOARP, self.flags & NOARP != 0),
             ),
-            Change::Mtu(mtu) => (
-                "set mtu",
-                format!("{mtu} of {name}"),
-                attribute(LinkAttribute::Mtu(mtu)),
-                attribute(LinkAttribute::Mtu(self.mtu)),
-            ),
+            Change::Mtu(mtu) => {
+                ("set mtu", format!("{mtu} of {name}"), number(libc::IFLA_MTU, mtu), number(libc::IFLA_MTU, self.mtu))
+            }
             Change::Mac(mac) => (
                 "set MAC address",
                 format!("{mac} of {name}"),
-                attribute(LinkAttribute::Address(mac.0.into())),
-                attribute(LinkAttribute::Address(self.mac.clone())),
+                none().with(libc::IFLA_ADDRESS, &mac.0),
+                none().with(libc::IFLA_ADDRESS, &self.mac),
             ),
             Change::Master(master) => (
                 "attach link",
                 format!("{name} to {}", master.name),
-                attribute(LinkAttribute::Controller(master.index)),
-                attribute(LinkAttribute::Controller(self.master)),
+                number(libc::IFLA_MASTER, master.index),
+                number(libc::IFLA_MASTER, self.master),
             ),
             Change::Rename(to) => (
                 "rename link",
                 format!("{name} to {to}"),
-                attribute(LinkAttribute::IfName(to.as_str().to_owned())),
-                attribute(LinkAttribute::IfName(name.as_str().to_owned())),
+                none().with_str(libc::IFLA_IFNAME, to.as_str()),
+                none().with_str(libc::IFLA_IFNAME, name.as_str()),
             ),
         };
-        let wrap = RouteNetlinkMessage::NewLink;
-        Request::change(operation, object, wrap(message), Some(wrap(undo)))
+        Request::change(operation, object, message, Some(undo))
     }
 
     /// The request that deletes the link, with a veth its other end too. It cannot be undone.
     pub fn delete(&self) -> Request {
-        let message = self.message(LinkFlags::empty(), LinkFlags::empty(), None);
-        Request::change("delete link", &self.name, RouteNetlinkMessage::DelLink(message), None)
-    }
-
-    fn message(&self, flags: LinkFlags, mask: LinkFlags, attribute: Option<LinkAttribute>) -> LinkMessage {
-        let mut message = LinkMessage::default();
-        message.header.index = self.index;
-        message.header.flags = flags;
-        message.header.change_mask = mask;
-        message.attributes.extend(attribute);
-        message
+        let message = Message::link(libc::RTM_DELLINK, self.index, 0, 0);
+        Request::change("delete link", &self.name, message, None)
     }
 }
 
@@ -182,7 +171,7 @@ impl Socket {
     /// # Errors
     /// ENODEV: there is none in the socket's network namespace.
     pub fn link(&mut self, name: &InterfaceName) -> Result<Link> {
-        self.find(name.to_string(), named(name, Vec::new()))
+        self.find(name.to_string(), named(libc::RTM_GETLINK, name))
     }
 
     /// The link of this number.
@@ -190,29 +179,27 @@ impl Socket {
     /// # Errors
     /// ENODEV: there is none in the socket's network namespace. EINVAL: its name is one that [`InterfaceName`] refuses.
     pub fn link_at(&mut self, index: u32) -> Result<Link> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        self.find(format!("number {index}"), message)
+        self.find(format!("number {index}"), Message::link(libc::RTM_GETLINK, index, 0, 0))
     }
 
-    fn find(&mut self, object: String, message: LinkMessage) -> Result<Link> {
-        let request = Request::change("find link", &object, RouteNetlinkMessage::GetLink(message), None);
-        let found = self.query(&request)?.into_iter().find_map(|message| match message {
-            RouteNetlinkMessage::NewLink(message) => Some(message),
-            _ => None,
-        });
-        let Some(message) = found else { return Err(Error::new("find link", object, Errno::ENODEV)) };
+    fn find(&mut self, object: String, message: Message) -> Result<Link> {
+        let request = Request::change("find link", &object, message, None);
+        let found = self.query(&request)?.into_iter().find(|message| message.kind == libc::RTM_NEWLINK);
+        let header = found.as_ref().and_then(|message| message.header_u32(4).zip(message.header_u32(8)));
+        let (Some(message), Some((index, flags))) = (&found, header) else {
+            return Err(Error::new("find link", object, Errno::ENODEV));
+        };
         let (mut name, mut mtu, mut mac, mut master) = (String::new(), 0, Vec::new(), 0);
-        for attribute in message.attributes {
-            match attribute {
-                LinkAttribute::IfName(text) => name = text,
-                LinkAttribute::Mtu(bytes) => mtu = bytes,
-                LinkAttribute::Address(bytes) => mac = bytes,
-                LinkAttribute::Controller(index) => master = index,
+        for (kind, value) in message.attributes(HEADER) {
+            match kind {
+                libc::IFLA_IFNAME => name = str_of(value),
+                libc::IFLA_MTU => mtu = u32_of(value).unwrap_or(0),
+                libc::IFLA_ADDRESS => mac = value.to_vec(),
+                libc::IFLA_MASTER => master = u32_of(value).unwrap_or(0),
                 _ => {}
             }
         }
-        Ok(Link { index: message.header.index, name: name.parse()?, flags: message.header.flags, mtu, mac, master })
+        Ok(Link { index, name: name.parse()?, flags, mtu, mac, master })
     }
 }
 
@@ -226,27 +213,19 @@ impl Transaction<'_> {
     }
 }
 
-fn named(name: &InterfaceName, attributes: Vec<LinkAttribute>) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes = vec![LinkAttribute::IfName(name.as_str().to_owned())];
-    message.attributes.extend(attributes);
-    message
+/// A message about the link of this name.
+fn named(kind: u16, name: &InterfaceName) -> Message {
+    Message::link(kind, 0, 0, 0).with_str(libc::IFLA_IFNAME, name.as_str())
 }
 
-/// Makes a request that creates the link `name`.
-fn create(
-    operation: &'static str,
-    object: String,
-    name: &InterfaceName,
-    mut attributes: Vec<LinkAttribute>,
-    kind: InfoKind,
-    data: Option<InfoData>,
-) -> Request {
-    let mut info = vec![LinkInfo::Kind(kind)];
-    info.extend(data.map(LinkInfo::Data));
-    attributes.push(LinkAttribute::LinkInfo(info));
-    let message = RouteNetlinkMessage::NewLink(named(name, attributes));
-    Request::create(operation, object, message, RouteNetlinkMessage::DelLink(named(name, Vec::new())))
+/// Makes a request that creates the link which `message` names and describes.
+fn create(operation: &'static str, object: String, message: Message, kind: &str, data: Option<Message>) -> Request {
+    let mut info = nested().with_str(libc::IFLA_INFO_KIND, kind);
+    if let Some(data) = data {
+        info = info.with(libc::IFLA_INFO_DATA, &data.bytes);
+    }
+    let undo = message.of_kind(libc::RTM_DELLINK);
+    Request::create(operation, object, message.with(libc::IFLA_LINKINFO, &info.bytes), undo)
 }
 
 /// A pair of virtual Ethernet interfaces, each of which receives what the other sends, see veth(4).
@@ -297,23 +276,52 @@ impl Veth {
     /// out of range.
     pub fn create(&self, transaction: &mut Transaction<'_>, netns: impl AsFd) -> Result<()> {
         let netns = netns.as_fd();
-        let common = |mac: Option<Mac>| {
-            let queues = self.queues.into_iter();
-            let queues = queues.flat_map(|n| [LinkAttribute::NumTxQueues(n), LinkAttribute::NumRxQueues(n)]);
-            let mac = mac.map(|mac| LinkAttribute::Address(mac.0.into()));
-            self.mtu.map(LinkAttribute::Mtu).into_iter().chain(mac).chain(queues).collect::<Vec<_>>()
+        let end = |name: &InterfaceName, mac: Option<Mac>| {
+            let message = named(libc::RTM_NEWLINK, name)
+                .with_some_u32(libc::IFLA_MTU, self.mtu)
+                .with_some_u32(libc::IFLA_NUM_TX_QUEUES, self.queues)
+                .with_some_u32(libc::IFLA_NUM_RX_QUEUES, self.queues);
+            match mac {
+                Some(mac) => message.with(libc::IFLA_ADDRESS, &mac.0),
+                None => message,
+            }
         };
-        let mut peer = common(self.peer_mac);
-        peer.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
-        let data = InfoData::Veth(InfoVeth::Peer(named(&self.peer, peer)));
+        /// `VETH_INFO_PEER` of linux/veth.h: a whole message about the other end.
+        const PEER: u16 = 1;
+        let peer = end(&self.peer, self.peer_mac).with_u32(libc::IFLA_NET_NS_FD, netns.as_raw_fd() as u32);
         let object = format!("{} with peer {}", self.host, self.peer);
-        let request = create("create veth", object, &self.host, common(self.host_mac), InfoKind::Veth, Some(data));
+        let data = nested().with(PEER, &peer.bytes);
+        let request = create("create veth", object, end(&self.host, self.host_mac), "veth", Some(data));
         transaction.run(&[request]).map_err(|error| match error.errno() {
             Errno::EEXIST if transaction.link(&self.host).is_ok() => error.with_reason(format!("{} exists", self.host)),
             Errno::EEXIST => error.with_reason(format!("{} exists in the network namespace of the peer", self.peer)),
             _ => error,
         })
     }
+}
+
+/// How the macvlans of one parent see each other, see ip-link(8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MacVlanMode {
+    /// Not at all.
+    Private = 1,
+    /// Through the switch outside.
+    Vepa = 2,
+    /// Directly.
+    Bridge = 4,
+    /// There is only one.
+    Passthru = 8,
+}
+
+/// What an ipvlan shares with its parent, see ip-link(8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpVlanMode {
+    /// Switching, with broadcast.
+    L2 = 0,
+    /// Routing.
+    L3 = 1,
+    /// Routing, with the parent's netfilter rules.
+    L3s = 2,
 }
 
 /// A kind of link other than veth, as in ip-link(8): `KIND[,KEY=VALUE]…`.
@@ -366,45 +374,40 @@ impl LinkKind {
     /// CAP_NET_ADMIN over the network namespace.
     pub fn create(&self, transaction: &mut Transaction<'_>, name: &InterfaceName) -> Result<()> {
         let mut parent = |name: &InterfaceName| Ok::<_, Error>(transaction.link(name)?.index());
-        let (kind, link, data) = match self {
-            LinkKind::Bridge => (InfoKind::Bridge, None, None),
-            LinkKind::Dummy => (InfoKind::Dummy, None, None),
-            LinkKind::Ifb => (InfoKind::Ifb, None, None),
-            LinkKind::Macvlan(name, mode) => {
-                let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(*mode)]);
-                (InfoKind::MacVlan, Some(parent(name)?), Some(data))
-            }
-            LinkKind::Macvtap(name, mode) => {
-                let data = InfoData::MacVtap(vec![InfoMacVtap::Mode(*mode)]);
-                (InfoKind::MacVtap, Some(parent(name)?), Some(data))
+        // the attributes of IFLA_INFO_DATA are those of linux/if_link.h, IFLA_MACVLAN_MODE and so on
+        let mut link = None;
+        let (kind, data) = match self {
+            LinkKind::Bridge => ("bridge", None),
+            LinkKind::Dummy => ("dummy", None),
+            LinkKind::Ifb => ("ifb", None),
+            LinkKind::Macvlan(name, mode) | LinkKind::Macvtap(name, mode) => {
+                link = Some(parent(name)?);
+                let kind = if matches!(self, LinkKind::Macvlan(..)) { "macvlan" } else { "macvtap" };
+                (kind, Some(nested().with_u32(1, *mode as u32)))
             }
             LinkKind::Ipvlan(name, mode) => {
-                let data = InfoData::IpVlan(vec![InfoIpVlan::Mode(*mode)]);
-                (InfoKind::IpVlan, Some(parent(name)?), Some(data))
+                link = Some(parent(name)?);
+                ("ipvlan", Some(nested().with(1, &(*mode as u16).to_ne_bytes())))
             }
             LinkKind::Vlan(name, id) => {
-                (InfoKind::Vlan, Some(parent(name)?), Some(InfoData::Vlan(vec![InfoVlan::Id(*id)])))
+                link = Some(parent(name)?);
+                ("vlan", Some(nested().with(1, &id.to_ne_bytes())))
             }
             LinkKind::Vxlan(vxlan) => {
-                let mut data = vec![InfoVxlan::Id(vxlan.id), InfoVxlan::Port(vxlan.port)];
-                if let Some(name) = &vxlan.parent {
-                    data.push(InfoVxlan::Link(parent(name)?));
+                let parent = vxlan.parent.as_ref().map(parent).transpose()?;
+                let mut data =
+                    nested().with_u32(1, vxlan.id).with(15, &vxlan.port.to_be_bytes()).with_some_u32(3, parent);
+                for (ip, v4, v6) in [(vxlan.remote, 2, 16), (vxlan.local, 4, 17)] {
+                    if let Some(ip) = ip {
+                        data = data.with_ip(if ip.is_ipv4() { v4 } else { v6 }, ip);
+                    }
                 }
-                data.extend(vxlan.remote.map(|ip| match ip {
-                    std::net::IpAddr::V4(ip) => InfoVxlan::Group(ip),
-                    std::net::IpAddr::V6(ip) => InfoVxlan::Group6(ip),
-                }));
-                data.extend(vxlan.local.map(|ip| match ip {
-                    std::net::IpAddr::V4(ip) => InfoVxlan::Local(ip),
-                    std::net::IpAddr::V6(ip) => InfoVxlan::Local6(ip),
-                }));
-                (InfoKind::Vxlan, None, Some(InfoData::Vxlan(data)))
+                ("vxlan", Some(data))
             }
-            LinkKind::Vrf(table) => (InfoKind::Vrf, None, Some(InfoData::Vrf(vec![InfoVrf::TableId(*table)]))),
+            LinkKind::Vrf(table) => ("vrf", Some(nested().with_u32(1, *table))),
         };
-        let attributes = link.map(LinkAttribute::Link).into_iter().collect();
-        let object = format!("{name} of kind {kind}");
-        transaction.run(&[create("create link", object, name, attributes, kind, data)])
+        let message = named(libc::RTM_NEWLINK, name).with_some_u32(libc::IFLA_LINK, link);
+        transaction.run(&[create("create link", format!("{name} of kind {kind}"), message, kind, data)])
     }
 }
 
@@ -440,7 +443,7 @@ impl FromStr for LinkKind {
                     "bridge" => MacVlanMode::Bridge,
                     "private" => MacVlanMode::Private,
                     "vepa" => MacVlanMode::Vepa,
-                    "passthru" => MacVlanMode::Passthrough,
+                    "passthru" => MacVlanMode::Passthru,
                     other => return Err(invalid(format!("mode {other:?} is none of bridge, private, vepa, passthru"))),
                 };
                 if kind == "macvlan" { LinkKind::Macvlan(parent, mode) } else { LinkKind::Macvtap(parent, mode) }
@@ -450,7 +453,7 @@ impl FromStr for LinkKind {
                 let mode = match take("mode").unwrap_or("l3") {
                     "l2" => IpVlanMode::L2,
                     "l3" => IpVlanMode::L3,
-                    "l3s" => IpVlanMode::L3S,
+                    "l3s" => IpVlanMode::L3s,
                     other => return Err(invalid(format!("mode {other:?} is none of l2, l3, l3s"))),
                 };
                 LinkKind::Ipvlan(parent, mode)

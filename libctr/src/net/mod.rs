@@ -23,6 +23,7 @@
 
 pub mod address;
 pub mod link;
+mod message;
 pub mod neighbour;
 pub mod netlink;
 pub mod route;

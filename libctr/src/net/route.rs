@@ -4,12 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType, RouteVia,
-};
-
 use super::address::{Prefix, family};
+use super::message::Message;
 use super::netlink::{Request, Socket};
 use super::{InterfaceName, Link};
 use crate::error::{Error, Result, show};
@@ -40,7 +36,7 @@ pub struct Route {
 impl Route {
     /// The route to `destination` through `dev`, without a gateway.
     pub fn through(destination: Prefix, dev: InterfaceName) -> Self {
-        let table = RouteHeader::RT_TABLE_MAIN.into();
+        let table = u32::from(libc::RT_TABLE_MAIN);
         Route { destination, via: None, dev: Some(dev), onlink: false, metric: None, src: None, table }
     }
 
@@ -72,7 +68,7 @@ impl Route {
                 Some(("dev", value)) => named.replace(value.parse::<InterfaceName>()?).is_some(),
                 Some(("metric", value)) => metric.replace(number(value)?).is_some(),
                 Some(("src", value)) => src.replace(ip("source", value)?).is_some(),
-                Some(("table", "main")) => table.replace(u32::from(RouteHeader::RT_TABLE_MAIN)).is_some(),
+                Some(("table", "main")) => table.replace(u32::from(libc::RT_TABLE_MAIN)).is_some(),
                 Some(("table", value)) => table.replace(number(value)?).is_some(),
                 None if part == "onlink" => std::mem::replace(&mut onlink, true),
                 _ => {
@@ -101,7 +97,7 @@ impl Route {
             }
             (_, Some(_), _) if onlink && dev.is_none() => "onlink needs an interface (dev=NAME)",
             _ => {
-                let table = table.unwrap_or(RouteHeader::RT_TABLE_MAIN.into());
+                let table = table.unwrap_or(u32::from(libc::RT_TABLE_MAIN));
                 return Ok(Route { destination, via, dev, onlink, metric, src, table });
             }
         };
@@ -115,36 +111,40 @@ impl Route {
     pub fn add(&self, socket: &mut Socket) -> Result<Request> {
         let link = self.dev.as_ref().map(|dev| socket.link(dev)).transpose()?;
         let message = self.message(link.as_ref());
-        let undo = RouteNetlinkMessage::DelRoute(message.clone());
-        Ok(Request::create("add route", self, RouteNetlinkMessage::NewRoute(message), undo))
+        let undo = message.of_kind(libc::RTM_DELROUTE);
+        Ok(Request::create("add route", self, message, undo))
     }
 
-    fn message(&self, link: Option<&Link>) -> RouteMessage {
-        const RT_TABLE_COMPAT: u8 = 252;
-        let mut message = RouteMessage::default();
-        message.header.address_family = family(self.destination.ip());
-        message.header.destination_prefix_length = self.destination.length();
-        message.header.table = u8::try_from(self.table).unwrap_or(RT_TABLE_COMPAT);
-        message.header.protocol = RouteProtocol::Boot;
-        message.header.kind = RouteType::Unicast;
-        message.header.scope = match (self.via, self.destination.ip()) {
-            (None, IpAddr::V4(_)) => RouteScope::Link,
-            _ => RouteScope::Universe,
-        };
-        if self.onlink {
-            message.header.flags |= RouteFlags::Onlink;
-        }
+    fn message(&self, link: Option<&Link>) -> Message {
         let to = self.destination;
-        message.attributes = vec![RouteAttribute::Table(self.table)];
-        message.attributes.extend((to.length() > 0).then(|| RouteAttribute::Destination(to.ip().into())));
-        message.attributes.extend(link.map(|link| RouteAttribute::Oif(link.index())));
-        message.attributes.extend(self.via.map(|via| match (to.ip(), via) {
-            (IpAddr::V4(_), IpAddr::V6(via)) => RouteAttribute::Via(RouteVia::Inet6(via)),
-            _ => RouteAttribute::Gateway(via.into()),
-        }));
-        message.attributes.extend(self.metric.map(RouteAttribute::Priority));
-        message.attributes.extend(self.src.map(|src| RouteAttribute::PrefSource(RouteAddress::from(src))));
-        message
+        let table = u8::try_from(self.table).unwrap_or(libc::RT_TABLE_COMPAT);
+        let scope = match (self.via, to.ip()) {
+            (None, IpAddr::V4(_)) => libc::RT_SCOPE_LINK,
+            _ => libc::RT_SCOPE_UNIVERSE,
+        };
+        // RTNH_F_ONLINK of linux/rtnetlink.h
+        let flags = if self.onlink { 4 } else { 0 };
+        let mut message = Message::route(libc::RTM_NEWROUTE, family(to.ip()), to.length(), table, scope, flags)
+            .with_u32(libc::RTA_TABLE, self.table);
+        if to.length() > 0 {
+            message = message.with_ip(libc::RTA_DST, to.ip());
+        }
+        message = message.with_some_u32(libc::RTA_OIF, link.map(Link::index));
+        message = match (to.ip(), self.via) {
+            (IpAddr::V4(_), Some(IpAddr::V6(via))) => {
+                // struct rtvia: the family, then the address
+                let mut value = libc::AF_INET6.to_ne_bytes()[..2].to_vec();
+                value.extend(via.octets());
+                message.with(libc::RTA_VIA, &value)
+            }
+            (_, Some(via)) => message.with_ip(libc::RTA_GATEWAY, via),
+            (_, None) => message,
+        };
+        message = message.with_some_u32(libc::RTA_PRIORITY, self.metric);
+        match self.src {
+            Some(src) => message.with_ip(libc::RTA_PREFSRC, src),
+            None => message,
+        }
     }
 }
 
@@ -166,7 +166,7 @@ impl fmt::Display for Route {
         }
         self.metric.map_or(Ok(()), |metric| write!(f, ",metric={metric}"))?;
         self.src.map_or(Ok(()), |src| write!(f, ",src={src}"))?;
-        if self.table == u32::from(RouteHeader::RT_TABLE_MAIN) { Ok(()) } else { write!(f, ",table={}", self.table) }
+        if self.table == u32::from(libc::RT_TABLE_MAIN) { Ok(()) } else { write!(f, ",table={}", self.table) }
     }
 }
 
