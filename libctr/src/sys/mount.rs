@@ -127,7 +127,7 @@ pub fn mount_setattr(dir: impl AsFd, path: &CStr, flags: u32, attr: &mount_attr)
 pub fn mount_id(fd: impl AsFd) -> nix::Result<u64> {
     // SAFETY: all zeroes is a valid statx.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    let (fd, flags) = (fd.as_fd().as_raw_fd(), AT_EMPTY_PATH as i32);
+    let (fd, flags) = (fd.as_fd().as_raw_fd(), AT_EMPTY_PATH);
     // SAFETY: the path is an empty C string, and the kernel fills `stat`.
     check(unsafe { libc::statx(fd, c"".as_ptr(), flags, libc::STATX_MNT_ID, &raw mut stat) }.into())?;
     if stat.stx_mask & libc::STATX_MNT_ID == 0 { Err(nix::errno::Errno::ENOSYS) } else { Ok(stat.stx_mnt_id) }
