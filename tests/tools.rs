@@ -117,9 +117,10 @@ fn the_program_is_process_1_and_sees_nothing_of_the_hosts_root() {
 
 #[test]
 fn the_end_of_process_1_is_the_end_of_pivot_init() {
-    assert_eq!(container("-- /bin/sh -c \"exit 5\"").code, Some(5));
-    assert_eq!(container("-- /nonexistent").code, Some(127));
-    assert_eq!(container("-- /usr").code, Some(126));
+    for (init, code) in [("/bin/sh -c \"exit 5\"", 5), ("/nonexistent", 127), ("/usr", 126)] {
+        let run = container(&format!("-- {init}"));
+        assert_eq!(run.code, Some(code), "{init}: {}", run.stderr);
+    }
     let run = sh("pivot-init --root /etc -- true");
     assert_eq!(run.code, Some(125));
     assert!(

@@ -95,9 +95,10 @@ snapshot() {
     cat /proc/net/if_inet6 /proc/net/fib_trie /proc/net/route 2>/dev/null | grep -v ^Iface >"$1/addresses" || :
     cut -d' ' -f3- /proc/self/mountinfo >"$1/mounts"
     ls -AR /tmp /mnt /run/netns /run/libctr >"$1/files" 2>/dev/null || :
+    # no pipe: its own processes would be seen
     for pid in /proc/[0-9]*; do
-        [ "${pid#/proc/}" = 1 ] || cat "$pid/comm" 2>/dev/null
-    done | grep -vx cat >"$1/processes" || :
+        [ "${pid#/proc/}" = 1 ] || { read -r comm <"$pid/comm" && echo "$comm"; } 2>/dev/null
+    done >"$1/processes"
 }
 snapshot /run/before
 set +e
