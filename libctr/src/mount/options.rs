@@ -50,7 +50,15 @@ impl Options {
                 Some(index) => (&item[..index], Some(&item[index + 1..])),
                 None => (item.as_slice(), None),
             };
-            let name = std::str::from_utf8(name).map_err(|_| invalid(shown(), "has a name that is not UTF-8"))?;
+            let name = match std::str::from_utf8(name) {
+                Ok(name)
+                    if name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\#".contains(&byte))
+                        && !name.is_empty() =>
+                {
+                    name
+                }
+                _ => return Err(invalid(shown(), "has no name of ASCII letters, digits and signs before the =")),
+            };
             let value = match value.map(unescape) {
                 Some(None) => {
                     return Err(invalid(shown(), "has a \\ that is neither \\\\, \\, nor \\ and three octal digits"));

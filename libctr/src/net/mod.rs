@@ -85,7 +85,7 @@ impl FromStr for InterfaceName {
 
 impl fmt::Display for InterfaceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(self.0.as_str()).fmt(f)
+        f.write_str(&self.0)
     }
 }
 
