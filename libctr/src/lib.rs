@@ -8,11 +8,11 @@
 //! |---|---|---|
 //! | 1 | user and network namespaces are made, mapped, and held by descriptor, with no process left in them | [`ns`], [`idmap`] |
 //! | 2 | a veth pair is made, its peer born in the new network namespace | [`net`] |
-//! | 3 | the process enters both | [`ns`] |
+//! | 3 | the process enters both | [`ns`], [`cred`] |
 //! | 4 | every descriptor that is not wanted is closed | [`fd`] |
 //! | 5 | ipc, cgroup, mount and uts namespaces are made | [`ns`] |
 //! | 6 | network and mounts are configured | [`net`], [`mount`] |
-//! | 7 | pivot_root, a pid namespace, the init program | [`pivot`], [`process`] |
+//! | 7 | pivot_root, a pid namespace, privileges dropped, the init program | [`pivot`], [`process`], [`cred`] |
 //!
 //! All of it, as one program that runs as root (the same as `libctr/examples/seven_steps.rs`):
 //!
@@ -27,6 +27,7 @@
 //! behind. What runs between clone3(2) and execve(2) allocates nothing and reports a [`Fault`], so that programs with threads
 //! may link this crate; what needs a caller with a single thread says so in an error. Nothing panics.
 
+pub mod cred;
 pub mod error;
 pub mod fd;
 pub mod idmap;

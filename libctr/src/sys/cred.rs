@@ -126,6 +126,25 @@ pub fn set_securebits(bits: u32) -> nix::Result<()> {
     prctl(libc::PR_SET_SECUREBITS, bits.into(), 0).map(drop)
 }
 
+/// How many supplementary groups the calling process has; unlike nix's getgroups it allocates nothing.
+///
+/// # Errors
+/// None is known; what getgroups(2) says is passed on.
+#[doc(alias = "getgroups")]
+pub fn group_count() -> nix::Result<usize> {
+    // SAFETY: with size 0 nothing is stored.
+    check(unsafe { libc::getgroups(0, std::ptr::null_mut()) }.into()).map(|count| count as usize)
+}
+
+/// Whether the permitted set survives when the user id becomes other than 0; execve(2) clears it.
+///
+/// # Errors
+/// EPERM: a securebit has locked it.
+#[doc(alias = "PR_SET_KEEPCAPS")]
+pub fn keep_capabilities(keep: bool) -> nix::Result<()> {
+    prctl(libc::PR_SET_KEEPCAPS, keep.into(), 0).map(drop)
+}
+
 /// Puts the calling thread under a seccomp filter: `program` is an array of `struct sock_filter`, eight bytes each.
 ///
 /// # Errors
