@@ -247,3 +247,272 @@ fn the_arena_sees_what_is_left() {
         assert_eq!(run.code, Some(99), "{script}: {}", run.stderr);
     }
 }
+
+#[test]
+fn every_tool_refuses_what_it_does_not_know() {
+    // in one arena, which sees whether any of them left something
+    let mut script = String::new();
+    let tools = sh("ctrtool --list").stdout;
+    for tool in tools.lines() {
+        script.push_str(&format!("{tool} --frob -- true; echo $?; {tool} --frob=1; echo $?; {tool} -q; echo $?;"));
+    }
+    let run = common::arena(&script);
+    let chain = ["nsfd-create", "ns-enter", "close-fds", "pivot-init"];
+    let expected: Vec<String> = tools
+        .lines()
+        .flat_map(|tool| {
+            let optional = tool == "mount-setup";
+            let code = |program: bool| if chain.contains(&tool) || (optional && program) { "125" } else { "2" };
+            [code(true), code(false), code(false)].map(str::to_owned)
+        })
+        .collect();
+    assert_eq!(run.words(), expected, "{}", run.stderr);
+    for (tool, lines) in tools.lines().zip(run.stderr.lines().collect::<Vec<_>>().chunks(6)) {
+        for line in [lines[0], lines[2]] {
+            assert_eq!(line, format!("{tool}: option --frob: is unknown (EINVAL)"));
+        }
+        assert_eq!(lines[4], format!("{tool}: option -q: is unknown (EINVAL)"));
+        assert_eq!(lines[5], "hint: --help lists the options");
+    }
+}
+
+#[test]
+fn every_tool_names_the_option_that_lacks_a_value() {
+    for tool in sh("ctrtool --list").stdout.lines() {
+        let help = sh(&format!("{tool} --help")).stdout;
+        // the list of options: an indent, perhaps a letter, the name
+        let options = help.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")));
+        let mut seen = 0;
+        for option in
+            options.filter(|option| option.bytes().skip(2).all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
+        {
+            let run = sh(&format!("{tool} {option}"));
+            if run.stderr.starts_with(&format!("{tool}: option {option}: needs a value (EINVAL)")) {
+                assert!(matches!(run.code, Some(125 | 2)), "{tool} {option}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 0, "{tool} has no option with a value? {help}");
+    }
+}
+
+#[test]
+fn wrong_input_is_named_and_leaves_nothing() {
+    let net = "nsfd-create -n --";
+    for (script, code, message) in [
+        (
+            format!("{net} sh -c 'veth-create --host a --peer sixteen-bytes-xx --netns env:NSFD_NET'"),
+            2,
+            "veth-create: option --peer sixteen-bytes-xx: has 16 bytes, the kernel takes at most 15 (EINVAL)",
+        ),
+        (
+            format!("{net} sh -c 'veth-create --host a --peer b --netns 77'"),
+            1,
+            "veth-create: open namespace fd:77: Bad file descriptor (EBADF)",
+        ),
+        (
+            "veth-create --host a --peer b --netns /proc/self/ns/uts".into(),
+            1,
+            "veth-create: use as namespace /proc/self/ns/uts: is uts, expected net (EINVAL)",
+        ),
+        (
+            "net-setup --netns 0 --lo </dev/null".into(),
+            1,
+            "net-setup: use as namespace fd:0: is a character device, not a",
+        ),
+        ("net-setup --link sixteen-bytes-xx --up".into(), 2, "net-setup: option --link sixteen-bytes-xx: has 16 bytes"),
+        ("net-setup --link none --up".into(), 1, "net-setup: find link none: No such device (ENODEV)"),
+        (
+            "nsfd-create -U --uid-map 0:1000:10,5:2000:1 -- true".into(),
+            125,
+            "nsfd-create: option --uid-map 0:1000:10,5:2000:1: extents 0:1000:10 and 5:2000:1 overlap (inside ids) (EINVAL)",
+        ),
+        (
+            "nsfd-create -U --uid-map 0:1000:10,20:1009:1 -- true".into(),
+            125,
+            "nsfd-create: option --uid-map 0:1000:10,20:1009:1: extents 0:1000:10 and 20:1009:1 overlap (outside ids) (EINVAL)",
+        ),
+        (
+            "nsfd-create -U --uid-map 4294967296:0:1 -- true".into(),
+            125,
+            "nsfd-create: option --uid-map 4294967296:0:1: ",
+        ),
+        (
+            "mount-setup --root /none -e 'none / tmpfs'".into(),
+            1,
+            "mount-setup: open root /none: No such file or directory (ENOENT)",
+        ),
+        (
+            "mount-setup -e 'none /tmp/x tmpfs'".into(),
+            1,
+            "mount-setup: -e 1: open mount point /tmp/x: No such file or directory (ENOENT)\nhint: x-mkdir",
+        ),
+        (
+            "mount-setup -e 'none /tmp/x frobfs x-mkdir'".into(),
+            1,
+            "mount-setup: -e 1: open filesystem frobfs: the kernel has no filesystem of this type (ENODEV)",
+        ),
+        (
+            "mount-setup -e 'none /tmp/x tmpfs x-mkdir,frob=1'".into(),
+            1,
+            "mount-setup: -e 1: set option frob=1 of tmpfs: tmpfs: Unknown parameter 'frob' (EINVAL)",
+        ),
+        (
+            "mount-setup -e 'none /tmp/x tmpfs x-mkdir,mode=9'".into(),
+            1,
+            "mount-setup: -e 1: set option mode=9 of tmpfs: tmpfs: Bad value for 'mode' (EINVAL)",
+        ),
+        (
+            "mount-setup -e '/none /tmp/x bind x-mkdir'".into(),
+            1,
+            "mount-setup: -e 1: open source /none: No such file or directory (ENOENT)",
+        ),
+        (
+            "mount-setup -e 'fd:77 /tmp/x fd x-mkdir'".into(),
+            2,
+            "mount-setup: -e 1:1: use source fd:77: Bad file descriptor (EBADF)",
+        ),
+        (
+            "mount-setup -e 'none /tmp umount'; mount-setup -e 'none /tmp/x dir' -e 'none /tmp/x umount'".into(),
+            1,
+            "mount-setup: -e 2: unmount /tmp/x: Invalid argument (EINVAL)\nhint: it is no mount point",
+        ),
+        (
+            "mount-setup -e '/etc /etc/passwd bind'".into(),
+            1,
+            "mount-setup: -e 1: mount at /etc/passwd: one of mount and mount point is a directory, the other is not",
+        ),
+        ("mount-setup --plan /none".into(), 1, "mount-setup: read plan /none: No such file or directory (ENOENT)"),
+        ("mount-setup".into(), 2, "mount-setup: option --plan or --line: one of them is needed (EINVAL)"),
+        ("ns-enter --new net --groups 1,x -- true".into(), 125, "ns-enter: option --groups 1,x: is no id"),
+        (
+            "ns-enter --ns net=/proc/self/ns/net --ns net=/proc/self/ns/net -- true".into(),
+            125,
+            "ns-enter: option --ns: gives net twice (EINVAL)",
+        ),
+        (
+            "ns-enter --target 99999 --all -- true".into(),
+            125,
+            "ns-enter: open process pid:99999: No such process (ESRCH)",
+        ),
+        (
+            "pivot-init --root /tmp --keep-fds 77 -- true".into(),
+            125,
+            "pivot-init: option --keep-fds: lists descriptor 77, which is not open",
+        ),
+        (
+            "ns-enter --new net -- /nonexistent".into(),
+            127,
+            "ns-enter: execute /nonexistent: No such file or directory (ENOENT)",
+        ),
+        (
+            "ns-enter --new net,pid -- /nonexistent".into(),
+            127,
+            "ns-enter: execute /nonexistent: No such file or directory (ENOENT)",
+        ),
+        ("ns-enter --new net -- /etc/passwd".into(), 126, "ns-enter: execute /etc/passwd: Permission denied (EACCES)"),
+        (
+            "nsfd-create -n -- /nonexistent".into(),
+            127,
+            "nsfd-create: execute /nonexistent: No such file or directory (ENOENT)",
+        ),
+        ("nsfd-create -n -- /etc/passwd".into(), 126, "nsfd-create: execute /etc/passwd: Permission denied (EACCES)"),
+        (
+            "mount-setup -e 'none /tmp umount' -- /nonexistent; c=$?; exit $c".into(),
+            127,
+            "mount-setup: execute /nonexistent",
+        ),
+    ] {
+        // what the script unmounts itself is not what the tool leaves
+        let script = script
+            .replace("mount-setup -e 'none /tmp umount';", "")
+            .replace("-e 'none /tmp umount'", "-e 'none /tmp dir'");
+        let run = common::arena(&script);
+        assert!(run.stderr.starts_with(message), "{script}: {}", run.stderr);
+        assert_eq!(run.code, Some(code), "{script}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_plan_that_fails_is_undone() {
+    let run = common::arena(
+        "mkdir /tmp/r; mount-setup --root /tmp/r -e 'none /a/b dir' -e 'none /a/m tmpfs x-mkdir' -e 'none /a/m/deep dir' \
+         -e 'none /a/f file text=x' -e '/etc /a/e bind x-mkdir' -e 'none / tmpfs' -e 'none /new dir' -e 'none /x umount'; echo $?; \
+         ls -A /tmp/r; rmdir /tmp/r",
+    );
+    assert_eq!(run.stdout.trim(), "1", "{}", run.stderr);
+    assert!(run.stderr.starts_with("mount-setup: -e 8: open /x: No such file or directory (ENOENT)"), "{}", run.stderr);
+}
+
+#[test]
+fn links_of_the_root_lead_nowhere_else() {
+    // every way out of a root: nothing of the host is changed, as the arena sees
+    let run = common::arena(
+        "mkdir -p /tmp/r/real /tmp/host; cd /tmp/r; ln -s /tmp/host abs; ln -s ../host up; ln -s /proc/self/root/tmp/host magic; \
+         ln -s loop loop; ln -s /nothing dangling; ln -s real in; ln -s /real absin; ls -AR /tmp/host >/tmp/before; \
+         for l in abs up magic loop dangling; do \
+           for line in \"none /$l/x dir\" \"none /$l/x tmpfs x-mkdir\" \"none /$l tmpfs\" \"none /$l/f file text=x\" \"y /$l/s symlink\" \"none /$l dev\"; do \
+             mount-setup --root /tmp/r -e \"$line\" 2>/dev/null && echo \"DONE $line\"; done; done; \
+         mount-setup --root /tmp/r -e 'none /in/one dir' -e 'none /absin/two dir' && ls real | tr '\\n' ' '; \
+         ls -AR /tmp/host | cmp - /tmp/before && echo same; cd /; rm -r /tmp/r /tmp/host /tmp/before",
+    );
+    assert_eq!(run.stdout.trim(), "one two same", "{}", run.stderr);
+}
+
+#[test]
+fn what_is_printed_is_what_is_done() {
+    let plan = "none /tmp/r tmpfs x-mkdir,mode=0755\n/usr /tmp/r/usr bind rec,x-mkdir,ro\n";
+    let run = common::arena(&format!(
+        "printf '{}' >/tmp/plan; mount-setup --plan /tmp/plan --dry-run; ls /tmp; mount-setup --plan - </tmp/plan; ls /tmp/r; \
+         umount -R /tmp/r; rmdir /tmp/r; rm /tmp/plan",
+        plan.replace('\n', "\\n")
+    ));
+    assert_eq!(run.stdout, format!("{plan}plan\nusr\n"), "{}", run.stderr);
+}
+
+#[test]
+fn privileges_are_given_up_for_good() {
+    let show = "/bin/sh -c \"grep -E Cap.*: /proc/self/status; grep NoNewPrivs /proc/self/status; ulimit -n; umask; id -u; id -G; \
+                 [ \\$(id -u) != 0 ] || echo root\"";
+    let run = container(&format!("--bounding chown,net_raw --rlimit nofile=99 --umask 027 --no-new-privs -- {show}"));
+    let mask = "0000000000002001";
+    let zero = "0000000000000000";
+    let expected = [
+        "CapInh:",
+        zero,
+        "CapPrm:",
+        mask,
+        "CapEff:",
+        mask,
+        "CapBnd:",
+        mask,
+        "CapAmb:",
+        zero,
+        "NoNewPrivs:",
+        "1",
+        "99",
+        "0027",
+        "0",
+        "0",
+        "root",
+    ];
+    assert_eq!(run.words(), expected, "{}", run.stderr);
+    let run = container(&format!("--init --uid 7 --gid 8 --groups 9,10 --ambient net_raw -- {show}"));
+    let raw = "0000000000002000";
+    let words = run.words();
+    assert_eq!(words[..6], ["CapInh:", raw, "CapPrm:", raw, "CapEff:", raw], "{}", run.stderr);
+    assert_eq!(words[8..10], ["CapAmb:", raw], "{}", run.stderr);
+    assert_eq!(words[14..], ["7", "8", "9", "10"], "{}", run.stderr);
+}
+
+#[test]
+fn a_seccomp_filter_holds() {
+    // ld [0]; jeq uname(63): errno EPERM, else allow
+    let filter = "\\040\\000\\000\\000\\000\\000\\000\\000\\025\\000\\000\\001\\077\\000\\000\\000\\006\\000\\000\\000\\001\\000\\005\\000\\006\\000\\000\\000\\000\\000\\377\\177";
+    let run = common::arena(&format!(
+        "printf '{filter}' >/tmp/bpf; ns-enter --new uts --no-new-privs --seccomp /tmp/bpf -- uname; echo $?; \
+         ns-enter --new uts --seccomp fd:5 -- uname 5</tmp/bpf 2>&1; rm /tmp/bpf"
+    ));
+    assert!(run.stdout.starts_with("1\nuname: "), "{} {}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("Operation not permitted"), "{}", run.stderr);
+}

@@ -108,9 +108,12 @@ pub fn child_failure(program: &Exec, error: Error) -> Failure {
 /// The `main` of a tool: `args` without the program's own name.
 pub fn main<T: Tool>(args: impl Iterator<Item = OsString>) -> ExitCode {
     let info = T::get_args_info();
-    let (options, program) = match split(&info, T::CHAIN, args.collect()) {
+    let args: Vec<OsString> = args.collect();
+    // where an option is unknown, nobody can tell whether a value follows it: only -- says for sure that a program does
+    let separated = args.iter().any(|arg| arg == "--");
+    let (options, program) = match split(&info, T::CHAIN, args) {
         Ok(split) => split,
-        Err(failure) => return report::<T>(failure, false),
+        Err(failure) => return report::<T>(failure, separated),
     };
     let has_program = program.is_some();
     match parse_and_run::<T>(&options, program) {

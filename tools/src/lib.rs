@@ -9,4 +9,5 @@ pub mod net_setup;
 pub mod ns_enter;
 pub mod nsfd_create;
 pub mod pivot_init;
+mod privileges;
 pub mod veth_create;

@@ -64,7 +64,8 @@ impl Tool for MountSetup {
             }
         }
         for (index, line) in self.line.iter().enumerate() {
-            plan.append(Plan::parse(&format!("-e {}", index + 1), line.as_bytes()).map_err(Failure::Usage)?);
+            let place = format!("-e {}", index + 1);
+            plan.append(Plan::parse_line(&place, line.as_bytes()).map_err(Failure::Usage)?);
         }
         if self.dry_run {
             print(&plan.to_string())?;

@@ -9,10 +9,12 @@ use libctr::ns::{self, Create, Kind, Namespace, NsRef, Propagation};
 use libctr::process::{Exec, Lifeline, PidRef, pid_of, spawn};
 use libctr::{Context, Errno, Error, Fault, Object, show};
 use nix::sched::CloneFlags;
-use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
+use nix::unistd::{chdir, chroot, setgroups};
 
 use crate::cli::{Chain, EXECUTE, Failure, List, Tool, become_program, require, usage, value as parse, wait_for};
+use crate::privileges::with_privileges;
 
+with_privileges! {
 /// Enters namespaces, then makes others, and executes PROGRAM. On entering or making a user namespace it becomes its root,
 /// without supplementary groups.
 #[derive(FromArgs, ArgsInfo)]
@@ -41,18 +43,9 @@ pub struct NsEnter {
     /// then make these: user, net, mnt, pid, ipc, uts, cgroup, time; may be repeated
     #[argh(option, arg_name = "KIND,…")]
     new: Vec<List<Kind>>,
-    /// keep the ids and groups as they are
+    /// keep the ids and groups as they are, where a user namespace is entered or made
     #[argh(switch)]
     keep_ids: bool,
-    /// become this user id instead of 0
-    #[argh(option, arg_name = "N", from_str_fn(id))]
-    uid: Option<u32>,
-    /// become this group id instead of 0
-    #[argh(option, arg_name = "N", from_str_fn(id))]
-    gid: Option<u32>,
-    /// supplementary groups, instead of none; may be repeated
-    #[argh(option, arg_name = "N,…", from_str_fn(ids))]
-    groups: Vec<Vec<u32>>,
     /// of the mounts in a new mount namespace: private, slave (default), shared, unchanged
     #[argh(option, arg_name = "HOW", from_str_fn(parse))]
     propagation: Option<Propagation>,
@@ -69,6 +62,7 @@ pub struct NsEnter {
     #[argh(switch)]
     fork: bool,
 }
+}
 
 fn references(text: &str) -> Result<Vec<(Kind, Option<NsRef>)>, String> {
     let one = |item: &str| match item.split_once('=') {
@@ -76,15 +70,6 @@ fn references(text: &str) -> Result<Vec<(Kind, Option<NsRef>)>, String> {
         Some((kind, reference)) => Ok((parse(kind)?, Some(parse(reference)?))),
     };
     text.split(',').map(one).collect()
-}
-
-/// A user or group id: strict decimal, 0 to 4294967294.
-fn id(text: &str) -> Result<u32, String> {
-    parse::<libctr::idmap::Id>(text).map(libctr::idmap::Id::get)
-}
-
-fn ids(text: &str) -> Result<Vec<u32>, String> {
-    if text.is_empty() { Ok(Vec::new()) } else { text.split(',').map(id).collect() }
 }
 
 impl Tool for NsEnter {
@@ -129,7 +114,6 @@ impl Tool for NsEnter {
             _ => enter_all(enter)?,
         }
         made.iter().try_for_each(Namespace::enter)?;
-        self.become_ids(user)?;
         let rest: Vec<Kind> = new.iter().copied().filter(|kind| !matches!(kind, Kind::User | Kind::Pid)).collect();
         ns::make(&rest, self.propagation.unwrap_or_default())?;
         if let Some(name) = &self.hostname {
@@ -151,18 +135,26 @@ impl Tool for NsEnter {
             }
         }
         entered.iter().for_each(|kind| program.remove_var(kind.variable()));
+        // the rights of root there are needed until here, whatever the ids are
+        let mut credentials = self.credentials();
+        if user && !self.keep_ids {
+            credentials.uid(self.uid.unwrap_or(0)).gid(self.gid.unwrap_or(0));
+        }
         let pid = new.contains(&Kind::Pid);
         if !(self.fork || pid || entered.contains(&Kind::Pid) || new.contains(&Kind::Time)) {
+            credentials.apply().map_err(|fault| explain_ids(fault.into()))?;
             return Err(become_program(program));
         }
         let image = program.image().map_err(Failure::Usage)?;
         let lifeline = Lifeline::new()?;
         let flags = if pid { CloneFlags::CLONE_NEWPID } else { CloneFlags::empty() };
         wait_for(&program, || {
-            spawn(flags, || {
+            let child = spawn(flags, || {
+                credentials.apply()?;
                 lifeline.tie()?;
                 Err(Fault::new(EXECUTE, Object::None, image.exec()))
-            })
+            });
+            child.map_err(explain_ids)
         })
     }
 }
@@ -224,36 +216,6 @@ impl NsEnter {
         }
         Ok((open, references))
     }
-
-    /// Root of the user namespace, or who is asked for. The order is groups, group, user: each needs rights that the next
-    /// takes away.
-    fn become_ids(&self, user: bool) -> Result<(), Failure> {
-        let root = (user && !self.keep_ids).then_some(0);
-        let groups: Vec<Gid> = self.groups.iter().flatten().map(|id| Gid::from_raw(*id)).collect();
-        let current = nix::unistd::getgroups().context("read supplementary groups", "")?;
-        if (root.is_some() || !self.groups.is_empty()) && (!groups.is_empty() || !current.is_empty()) {
-            setgroups(&groups).context("set supplementary groups", "").map_err(|error| {
-                error.with_hint(
-                    "setgroups(2) is denied in this user namespace, or not allowed: --keep-ids keeps the groups",
-                )
-            })?;
-        }
-        let hint = |error: Error| match error.errno() {
-            Errno::EINVAL => {
-                error.with_hint("that id is not mapped in this user namespace: --keep-ids enters without it")
-            }
-            _ => error,
-        };
-        if let Some(gid) = self.gid.or(root) {
-            let raw = Gid::from_raw(gid);
-            setresgid(raw, raw, raw).context("become group", gid).map_err(hint)?;
-        }
-        if let Some(uid) = self.uid.or(root) {
-            let raw = Uid::from_raw(uid);
-            setresuid(raw, raw, raw).context("become user", uid).map_err(hint)?;
-        }
-        Ok(())
-    }
 }
 
 /// Enters each. Those that another user namespace owns are tried before the user namespace is entered, since the rights
@@ -282,5 +244,18 @@ fn drop_groups_before() -> Result<(), Error> {
     match setgroups(&[]) {
         Ok(()) | Err(Errno::EPERM) => Ok(()),
         Err(errno) => Err(Error::new("drop supplementary groups", "", errno)),
+    }
+}
+
+/// What --keep-ids could do about it.
+fn explain_ids(error: Error) -> Error {
+    match (error.errno(), error.operation()) {
+        (Errno::EINVAL, "become user" | "become group") => {
+            error.with_hint("that id is not mapped in this user namespace: --keep-ids enters without it")
+        }
+        (Errno::EPERM, "set supplementary groups") => error.with_hint(
+            "setgroups(2) is denied in this user namespace and the caller has groups: --keep-ids enters with them",
+        ),
+        _ => error,
     }
 }

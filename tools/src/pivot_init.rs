@@ -14,13 +14,14 @@ use libctr::sys::fd::duplicate;
 use libctr::{Context, Errno, Error, Fault, Object, show};
 use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
 use nix::sched::CloneFlags;
-use nix::sys::prctl::set_no_new_privs;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, UnlinkatFlags, chdir, getpid, setsid, unlinkat, write};
 
 use crate::cli::{Chain, EXECUTE, Failure, Tool, child_failure, require, usage, value as parse};
 use crate::close_fds::open_numbers;
+use crate::privileges::with_privileges;
 
+with_privileges! {
 /// Makes a pid namespace, makes DIR the root, and executes INIT there as process 1, in a session of its own. Waits for it,
 /// sends it the signals that come, and ends as it does.
 #[derive(FromArgs, ArgsInfo)]
@@ -68,12 +69,10 @@ pub struct PivotInit {
     /// set a variable, or keep it where --clear-env is given; may be repeated
     #[argh(option, arg_name = "NAME[=VALUE]")]
     env: Vec<String>,
-    /// INIT and what it starts can gain no privilege by execve(2)
-    #[argh(switch)]
-    no_new_privs: bool,
     /// keep these descriptors open too; may be repeated
     #[argh(option, arg_name = "LIST", from_str_fn(parse))]
     keep_fds: Vec<FdList>,
+}
 }
 
 /// A descriptor that is open.
@@ -127,6 +126,7 @@ impl Tool for PivotInit {
         // what INIT must not have goes at execve(2); the pipe that reports to us goes with it, as it should
         libctr::fd::cloexec_except(&keep)?;
         let lifeline = if self.detach { None } else { Some(Lifeline::new()?) };
+        let credentials = self.credentials();
         let tie = || lifeline.as_ref().map_or(Ok(()), Lifeline::tie);
         let set_up = || -> Result<(), Fault<'_>> {
             tie()?;
@@ -147,8 +147,10 @@ impl Tool for PivotInit {
             }
         };
         let execute = || -> Result<Infallible, Fault<'_>> {
-            if self.no_new_privs {
-                set_no_new_privs().map_err(|errno| Fault::new("set no_new_privs", Object::None, errno))?;
+            credentials.apply()?;
+            // the change of ids has cleared it
+            if !self.init {
+                tie()?;
             }
             Err(Fault::new(EXECUTE, Object::None, image.exec()))
         };
@@ -161,7 +163,6 @@ impl Tool for PivotInit {
             } else {
                 spawn(CloneFlags::CLONE_NEWPID, || {
                     set_up()?;
-                    tie()?;
                     execute()
                 })
             }?;

@@ -116,6 +116,14 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Reads one line. `place` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Plan::parse`].
+    pub fn parse_line(place: &str, line: &[u8]) -> Result<Plan> {
+        parse_line(place, line).map(|lines| Plan { lines })
+    }
+
     /// Adds the operations of another plan after those of this.
     pub fn append(&mut self, mut other: Plan) {
         self.lines.append(&mut other.lines);
@@ -139,7 +147,7 @@ fn fields(line: &[u8]) -> Vec<(usize, &[u8])> {
     let mut fields = Vec::new();
     let mut start = None;
     for (index, byte) in line.iter().chain(b" ").enumerate() {
-        let blank = matches!(byte, b' ' | b'\t' | b'\r');
+        let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
         match (start, blank) {
             (None, false) if *byte == b'#' => break,
             (None, false) => start = Some(index),
