@@ -11,6 +11,7 @@ link=ve-$name                       # the host's end of the veth; the container'
 host4=10.173.0.1 host6=fd17:3::1    # the host's addresses on it
 own4=10.173.0.2 own6=fd17:3::2      # the container's
 root='usr=bind,etc=minimal'         # its root file system, `man 5 mount-plan` has more
+init=/bin/sh                        # what runs in it if no command is given and stdin is a terminal
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 
 # The script runs itself again between the steps, through descriptor 8, and finds the tools through descriptor 9: both
@@ -25,7 +26,7 @@ case $step in
     exec 8<"$0"
     PATH=/proc/self/fd/9:$PATH
     if [ $# = 0 ] && [ -t 0 ]; then
-        set -- /bin/sh
+        set -- "$init"
     elif [ $# = 0 ]; then
         exec <"${0%/*}/report.sh"
         set -- /bin/sh -s -- "$(readlink /proc/self/ns/* | tr '\n' ' ')"

@@ -143,3 +143,55 @@ fn a_step_that_fails_leaves_nothing() {
         run.stderr
     );
 }
+
+#[test]
+fn after_step_1_no_process_is_left_and_descriptors_alone_hold_the_namespaces() {
+    // every process of the arena, with the namespaces it is in, as seen by the program that nsfd-create became; then the
+    // namespaces' ids again when the descriptors are gone: no process is in them, so they are not to be found any more
+    let run = arena(
+        "nsfd-create -Unmiu --map-root -- sh -c 'for n in $NSFD_USER $NSFD_NET $NSFD_MNT $NSFD_IPC $NSFD_UTS; do \
+           id=$(readlink /proc/self/fd/$n); echo held; for p in /proc/[0-9]*; do \
+             [ \"$(readlink $p/ns/${id%%:*})\" != \"$id\" ] || echo \"$p is in $id\"; done; done; \
+           for p in /proc/[0-9]*; do read -r comm <$p/comm; echo $comm; done | grep -c nsfd-create'",
+    );
+    let words = run.words();
+    assert_eq!(words, ["held", "held", "held", "held", "held", "0"], "{} {}", run.stdout, run.stderr);
+}
+
+#[test]
+fn the_map_is_the_same_from_both_sides() {
+    let run = arena(
+        "export TOOLS=/run/tools; mkfifo /tmp/out; \
+         /run/examples/container.sh /bin/sh -c 'cat /proc/1/uid_map /proc/1/gid_map; echo up; sleep 60' >/tmp/out & \
+         exec 4</tmp/out; while read -r line <&4; do [ \"$line\" != up ] || break; echo $line; done; \
+         pid=$(pgrep -n -x sleep); cat /proc/$pid/uid_map /proc/$pid/gid_map; grep -E '^(Uid|Gid|Groups)' /proc/$pid/status; \
+         pkill -KILL -x pivot-init; wait 2>/dev/null; rm /tmp/out",
+    );
+    let map = ["0", "100000", "65536"];
+    let ids = ["100000"; 4];
+    let expected: Vec<&str> = [&map[..], &map, &map, &map, &["Uid:"], &ids, &["Gid:"], &ids, &["Groups:"]].concat();
+    assert_eq!(run.words(), expected, "{}", run.stderr);
+}
+
+#[test]
+fn only_the_namespaces_that_were_asked_for_differ() {
+    let run = arena(
+        "export TOOLS=/run/tools; list() { for k in user net mnt pid ipc uts cgroup time; do readlink /proc/self/ns/$k; done; }; \
+         list >/tmp/host; /run/examples/container.sh /bin/sh -c 'for k in user net mnt pid ipc uts cgroup time; do readlink \
+         /proc/self/ns/$k; done' >/tmp/inside; grep -xFf /tmp/host /tmp/inside; wc -l </tmp/inside; rm /tmp/host /tmp/inside",
+    );
+    let words = run.words();
+    assert_eq!(words.len(), 2, "{} {}", run.stdout, run.stderr);
+    assert!(words[0].starts_with("time:") && words[1] == "8", "{}", run.stdout);
+}
+
+#[test]
+fn it_can_be_killed_at_any_moment() {
+    // the whole chain, killed after 0, 1, 2, … milliseconds: the arena sees what remains
+    let run = arena(
+        "export TOOLS=/run/tools; for ms in $(seq 1 2 41); do \
+           sed \"s/^link=.*/link=ve-$ms/\" /run/examples/container.sh >/tmp/c.sh; \
+           timeout -s KILL 0.$(printf %03d $ms) sh /tmp/c.sh /bin/true >/dev/null 2>&1; done; rm /tmp/c.sh; echo end",
+    );
+    assert_eq!((run.stdout.trim(), run.code), ("end", Some(0)), "{}", run.stderr);
+}

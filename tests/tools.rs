@@ -516,3 +516,20 @@ fn a_seccomp_filter_holds() {
     assert!(run.stdout.starts_with("1\nuname: "), "{} {}", run.stdout, run.stderr);
     assert!(run.stderr.contains("Operation not permitted"), "{}", run.stderr);
 }
+
+#[test]
+fn the_filesystems_of_the_kernel_are_mounted() {
+    let run = common::arena(
+        "mount-setup --root /tmp -e 'none /proc proc x-mkdir' -e 'none /sys sysfs x-mkdir' -e 'none /dev dev nodes=null:zero' \
+         -e 'none /dev/pts devpts' -e 'none /dev/mqueue mqueue' -e 'none /cg cgroup x-mkdir' -e 'none /cg propagation private' \
+         -e 'none /proc remount ro'; echo $?; cat /tmp/proc/1/comm; ls /tmp/sys/class/net; ls /tmp/dev | tr '\\n' ' '; echo x >/tmp/dev/null; \
+         ls -l /tmp/dev/zero | cut -c1; grep -c '/tmp/proc ro,nosuid,nodev,noexec' /proc/self/mountinfo; ls /tmp/cg/cgroup.procs; \
+         ls /tmp/dev/pts; mount-setup -e 'none /tmp/cg umount' -e 'none /tmp/proc umount' -e 'none /tmp/sys umount' -e 'none /tmp/dev umount' \
+         && rmdir /tmp/*",
+    );
+    let expected = "0 sh lo fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero c 1 /tmp/cg/cgroup.procs ptmx";
+    let expected: Vec<&str> =
+        expected.split(' ').filter(|word| !["full", "random", "tty", "urandom"].contains(word)).collect();
+    assert_eq!(run.words(), expected, "{}", run.stderr);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+}

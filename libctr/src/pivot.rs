@@ -12,7 +12,7 @@ use nix::unistd::{chdir, fchdir, pivot_root};
 use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
 use crate::sys::mount::{
     Config, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH,
-    fsconfig, fsmount, fsopen, move_mount,
+    fsconfig, fsmount, fsopen, mount_id, move_mount,
 };
 
 /// A directory that is going to be the root, held open: what its path means later does not matter.
@@ -112,18 +112,15 @@ fn open_dir(path: &Path) -> Result<OwnedFd> {
 fn is_mount_point(dir: &OwnedFd, path: &Path) -> Result<bool> {
     let parent = open_dir_at(dir, "..").context("open parent of", show(path))?;
     let same = fstat(dir).context("stat", show(path))? == fstat(&parent).context("stat", show(path))?;
-    Ok(same || mount_id(dir)? != mount_id(&parent)?)
+    Ok(same || id_of_mount(dir, path)? != id_of_mount(&parent, path)?)
 }
 
 fn open_dir_at(dir: &OwnedFd, path: &str) -> nix::Result<OwnedFd> {
     openat(dir, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// The number of the mount that a descriptor is on, as in mountinfo.
-fn mount_id(fd: &OwnedFd) -> Result<String> {
-    let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
-    let text = std::fs::read_to_string(&path).context("read", path)?;
-    Ok(text.lines().find_map(|line| line.strip_prefix("mnt_id:")).unwrap_or_default().trim().to_owned())
+fn id_of_mount(dir: &OwnedFd, path: &Path) -> Result<u64> {
+    mount_id(dir).context("find mount of", show(path))
 }
 
 /// Says which of the reasons holds for which pivot_root(2) would say EINVAL or EBUSY alone. What mountinfo does not show is
@@ -131,13 +128,14 @@ fn mount_id(fd: &OwnedFd) -> Result<String> {
 fn check_pivot(dir: &OwnedFd, path: &Path) -> Result<()> {
     let refuse =
         |reason: &str, hint: &'static str| Err(Error::invalid("use as root", show(path), reason).with_hint(hint));
-    let (id, root) = (mount_id(dir)?, mount_id(&open_dir(Path::new("/"))?)?);
+    let (id, root) = (id_of_mount(dir, path)?, id_of_mount(&open_dir(Path::new("/"))?, Path::new("/"))?);
     if id == root {
         return Err(Error::new("use as root", show(path), Errno::EBUSY).with_reason("is the root already"));
     }
     let text = std::fs::read_to_string("/proc/self/mountinfo").context("read", "/proc/self/mountinfo")?;
     let mounts: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
     let find = |id: &str| mounts.iter().find(|mount| mount.first() == Some(&id));
+    let (id, root) = (id.to_string(), root.to_string());
     let shared = |mount: &Vec<&str>| mount.iter().take_while(|field| **field != "-").any(|f| f.starts_with("shared:"));
     match find(&root) {
         Some(mount) if mount.get(4) == Some(&"/") => {
