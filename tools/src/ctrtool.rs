@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use libctr::{Context, Error, show};
 
 use crate::cli::{self, Tool};
-use crate::{close_fds, man, mount_setup, net_setup, ns_enter, nsfd_create, pivot_init, veth_create};
+use crate::{close_fds, man, mntfd_create, mount_setup, net_setup, ns_enter, nsfd_create, pivot_init, veth_create};
 
 /// A tool as the table below knows it.
 struct Entry {
@@ -21,12 +21,13 @@ const fn entry<T: Tool>() -> Entry {
 }
 
 /// Every tool.
-const TOOLS: [Entry; 7] = [
+const TOOLS: [Entry; 8] = [
     entry::<nsfd_create::NsfdCreate>(),
     entry::<veth_create::VethCreate>(),
     entry::<ns_enter::NsEnter>(),
     entry::<close_fds::CloseFds>(),
     entry::<net_setup::NetSetup>(),
+    entry::<mntfd_create::MntfdCreate>(),
     entry::<mount_setup::MountSetup>(),
     entry::<pivot_init::PivotInit>(),
 ];

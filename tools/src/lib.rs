@@ -4,6 +4,7 @@ pub mod cli;
 pub mod close_fds;
 pub mod ctrtool;
 pub mod man;
+pub mod mntfd_create;
 pub mod mount_setup;
 pub mod net_setup;
 pub mod ns_enter;

@@ -1,7 +1,7 @@
 //! Mounts: detached trees, paths below a root, and plans that put one on the other.
 //!
 //! A [`Tree`] is held by descriptor and attached nowhere; a [`Root`] finds the place for it without ever leaving a directory;
-//! a [`Plan`] is a text that says what goes where. See mount_namespaces(7), mount_setattr(2), openat2(2).
+//! a [`Plan`] is a text that says what goes where; a [`Held`] says what is to be opened on the host. See mount_namespaces(7), mount_setattr(2), openat2(2).
 //!
 //! ```no_run
 //! use libctr::mount::{Plan, Root};
@@ -11,12 +11,14 @@
 //! ```
 
 mod apply;
+mod hold;
 mod options;
 mod plan;
 mod resolve;
 mod rootfs;
 mod tree;
 
+pub use hold::Held;
 pub use plan::Plan;
 pub use resolve::Root;
 pub use tree::{Attributes, Tree};

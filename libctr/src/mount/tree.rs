@@ -119,6 +119,17 @@ impl Tree {
         options: &[(CString, Option<CString>)],
         attributes: Attributes,
     ) -> Result<Tree> {
+        Tree::filesystem_with(fstype, source, &[], options, attributes)
+    }
+
+    /// As [`Tree::filesystem`], with options before the others whose values are open directories.
+    pub(super) fn filesystem_with(
+        fstype: &CStr,
+        source: Option<&CStr>,
+        dirs: &[(&CStr, BorrowedFd<'_>)],
+        options: &[(CString, Option<CString>)],
+        attributes: Attributes,
+    ) -> Result<Tree> {
         let name = fstype.to_string_lossy();
         let context = fsopen(fstype).context("open filesystem", &name).map_err(|error| match error.errno() {
             Errno::ENODEV => error.with_reason("the kernel has no filesystem of this type"),
@@ -127,6 +138,15 @@ impl Tree {
         let failed = |errno| explain(with_log(Error::new("mount filesystem", &name, errno), &context), &name);
         if let Some(source) = source {
             fsconfig(&context, Config::String(c"source", source)).map_err(failed)?;
+        }
+        for (key, dir) in dirs {
+            fsconfig(&context, Config::Fd(key, *dir)).map_err(|errno| {
+                let error = Error::new("set option", format_args!("{} of {name}", key.to_string_lossy()), errno);
+                match errno {
+                    Errno::EINVAL => with_log(error, &context).with_hint("directories by descriptor need Linux 6.13"),
+                    _ => with_log(error, &context),
+                }
+            })?;
         }
         for (key, value) in options {
             let config = match value {
