@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 /// What a script left behind.
 pub(crate) struct Run {
+    #[allow(dead_code, reason = "not every test file needs it")]
     /// Exit status; `None` where a signal ended it.
     pub(crate) code: Option<i32>,
     /// All of it, as text.

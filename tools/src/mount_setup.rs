@@ -21,12 +21,13 @@ use crate::cli::{Chain, Failure, Tool, become_program, print, usage};
             there as if DIR were the root already. SOURCE is as this tool sees it, none where there is none.\n\
             TYPE: bind (rec, lock, ro, nosuid, nodev, noexec, nosymfollow, noatime, ...), fd (SOURCE is env:MNTFD_X or fd:N), dir and \
             file (mode=, uid=, gid=, text=), symlink, dev (nodes=null:zero:full:random:urandom:tty:tun), devpts, mqueue, proc, sysfs, \
-            cgroup, tmpfs and every other filesystem of the kernel, with its options; propagation (private, slave, shared, \
-            unbindable, rec), remount (attributes, rec), umount, rootfs.\n\
+            cgroup, image (squashfs, erofs, ext4), tmpfs and every other filesystem of the kernel, with its options; propagation (private, slave, shared, \
+            unbindable, rec), remount (attributes, rec), umount, move (SOURCE is below DIR), ns (SOURCE is an NSREF, kind=KIND), mask (made \
+            unreadable), lock (as the option, all that is mounted there), rootfs.\n\
             x-mkdir makes the mount point. lock, for directories: nobody in the container, its root included, can make it \
             writable again, or uncover what is below the mounts on it.\n\
             rootfs: usr= etc= var= home= root= run= tmp= opt= srv= mnt= (each no, dir, tmpfs, bind or fd:NAME, which is \
-            MNTFD_NAME; etc also minimal), dev= pts= shm= mqueue= tun= sys= (yes or no), cgroup= (no, ro, rw), nodes=, size=.\n\
+            MNTFD_NAME; etc also minimal), lock, dev= pts= shm= mqueue= tun= sys= (yes or no), cgroup= (no, ro, rw), nodes=, size=.\n\
             Exit status: 0, 1 where the plan failed, 2 usage; with PROGRAM its own, 125, 126 or 127."
 )]
 pub struct MountSetup {
@@ -73,7 +74,14 @@ impl Tool for MountSetup {
         }
         plan.apply(&mut Root::open(&self.root)?)?;
         match program {
-            Some(program) => Err(become_program(program)),
+            Some(mut program) => {
+                let used: Vec<_> = plan.descriptors().collect();
+                for number in &used {
+                    libctr::sys::fd::set_cloexec(*number, true).context("mark close-on-exec", number)?;
+                }
+                program.forget_descriptors(|number| !used.contains(&number));
+                Err(become_program(program))
+            }
             None => Ok(ExitCode::SUCCESS),
         }
     }

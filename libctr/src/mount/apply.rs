@@ -1,6 +1,7 @@
 //! Carrying out a plan: all of it, or nothing.
 
 use std::collections::HashSet;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, unlinkat, write};
 
+use super::hold::image;
 use super::plan::{Device, Line, Op, Owner, Plan, Source};
 use super::resolve::{Made, Root, kind, shown};
 use super::tree::{Attributes, Tree, detach, propagate};
@@ -73,7 +75,11 @@ impl Journal {
         let mut left = 0;
         for step in self.steps.into_iter().rev() {
             let undone = match step {
-                Step::Mounted(mounted) => detach(mounted),
+                Step::Mounted(mounted) => match detach(mounted) {
+                    // the plan itself has unmounted it
+                    Err(Errno::EINVAL) => Ok(()),
+                    other => other,
+                },
                 Step::Made(made) => {
                     let flag = if made.is_dir { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
                     unlinkat(&made.parent, made.name.as_c_str(), flag)
@@ -98,11 +104,7 @@ impl Line {
         match &self.op {
             Op::Filesystem { fstype, source, options, attributes, mkdir } => {
                 let tree = Tree::filesystem(fstype, source.as_deref(), options, *attributes)?;
-                let target = if *mkdir {
-                    root.make_dir(path, Mode::from_bits_retain(0o755), made)?
-                } else {
-                    self.resolve(root)?
-                };
+                let target = self.directory(*mkdir, root, made)?;
                 journal.made(std::mem::take(made));
                 self.attach(tree, target, false, root, journal)
             }
@@ -122,7 +124,7 @@ impl Line {
                 self.attach(tree, target, *lock, root, journal)
             }
             Op::Device(device) => {
-                let tree = bind(&device.open()?, false, path)?;
+                let tree = bind(device.open()?, false, path)?;
                 tree.set(Attributes::new(&["nosuid", "noexec"])?, false).context("set attributes of", shown(path))?;
                 let target = self.make_mount_point(&tree, root, made)?;
                 self.attach(tree, target, false, root, journal)
@@ -154,6 +156,64 @@ impl Line {
                 .set(*attributes, *recursive)
                 .context("remount", shown(path))
                 .map_err(|error| explain_attributes(error, *attributes)),
+            Op::Image { file, options, attributes, mkdir } => {
+                let tree = image(file, options)?;
+                if !attributes.is_empty() {
+                    tree.set(*attributes, false).context("set attributes of mount for", shown(path))?;
+                }
+                let target = self.directory(*mkdir, root, made)?;
+                journal.made(std::mem::take(made));
+                self.attach(tree, target, false, root, journal)
+            }
+            Op::Namespace(reference, kind) => {
+                let namespace = reference.open(*kind)?;
+                let tree = bind(namespace.as_fd(), false, path)?;
+                let target = self.make_mount_point(&tree, root, made)?;
+                journal.made(std::mem::take(made));
+                self.attach(tree, target, false, root, journal)
+            }
+            Op::Move(from) => {
+                let tree = Tree::from_fd(root.resolve(from).context("open", shown(from))?);
+                let target = self.resolve(root)?;
+                tree.attach(&target).map(drop).context("move mount to", shown(path)).map_err(|error| {
+                    match error.errno() {
+                        Errno::EINVAL => {
+                            error.with_hint("the source is no mount point, locked, or below a shared mount")
+                        }
+                        _ => error,
+                    }
+                })
+            }
+            Op::Mask => {
+                let target = self.mounted(root)?;
+                let tree = if kind(&target).context("stat", shown(path))? == SFlag::S_IFDIR {
+                    let option = |key: &CStr, value: &CStr| (key.to_owned(), Some(value.to_owned()));
+                    let options = [option(c"mode", c"0"), option(c"size", c"4k")];
+                    Tree::filesystem(c"tmpfs", None, &options, Attributes::new(&["ro", "nosuid", "nodev", "noexec"])?)?
+                } else {
+                    let null = Device { name: "null", number: (1, 3) }.open()?;
+                    let tree = bind(null, false, path)?;
+                    tree.set(Attributes::new(&["ro", "nosuid", "noexec"])?, false)
+                        .context("set attributes of", shown(path))?;
+                    tree
+                };
+                self.attach(tree, target, false, root, journal)
+            }
+            Op::Lock => {
+                let mut target = self.mounted(root)?;
+                let locked = locked(&target, path)?;
+                // below the root's copy the original goes with the old root; elsewhere it would be seen when the copy is unmounted
+                if !same(&target, root)? {
+                    detach(&target).context("detach unlocked mount from", shown(path)).map_err(|error| match error
+                        .errno()
+                    {
+                        Errno::EINVAL => error.with_hint(NO_MOUNT_POINT),
+                        _ => error,
+                    })?;
+                    target = self.resolve(root)?;
+                }
+                self.attach(locked, target, false, root, journal)
+            }
             Op::Umount => {
                 detach(self.mounted(root)?).context("unmount", shown(path)).map_err(|error| match error.errno() {
                     Errno::EINVAL => error.with_hint(NO_MOUNT_POINT),
@@ -170,6 +230,11 @@ impl Line {
                 _ => error,
             }
         })
+    }
+
+    /// The directory to mount on, made if asked for.
+    fn directory(&self, mkdir: bool, root: &Root, made: &mut Vec<Made>) -> Result<OwnedFd> {
+        if mkdir { root.make_dir(&self.target, Mode::from_bits_retain(0o755), made) } else { self.resolve(root) }
     }
 
     /// What is mounted at the target.
@@ -203,14 +268,9 @@ impl Line {
         };
         let mut mounted = attach(tree)?;
         if lock {
-            let locked = Tree::locked(mounted.as_fd());
+            let locked = locked(&mounted, &self.target);
             detach(&mounted).context("detach unlocked mount from", shown(&self.target))?;
-            let locked = locked.context("lock mount at", shown(&self.target)).map_err(|error| match error.errno() {
-                Errno::ENOTDIR => error.with_reason("only directories can be locked"),
-                Errno::ENOSPC | Errno::EPERM => error
-                    .with_hint("this needs a user namespace for a moment: user.max_user_namespaces, or leave out lock"),
-                _ => error,
-            })?;
+            let locked = locked?;
             mounted = attach(locked)?;
         }
         journal.mounted(&target, &mounted)?;
@@ -219,6 +279,16 @@ impl Line {
         }
         Ok(())
     }
+}
+
+fn locked(mounted: &OwnedFd, path: &Path) -> Result<Tree> {
+    Tree::locked(mounted.as_fd()).context("lock mount at", shown(path)).map_err(|error| match error.errno() {
+        Errno::ENOTDIR => error.with_reason("only directories can be locked"),
+        Errno::ENOSPC | Errno::EPERM => {
+            error.with_hint("this needs a user namespace for a moment: user.max_user_namespaces, or leave out lock")
+        }
+        _ => error,
+    })
 }
 
 const NO_MOUNT_POINT: &str = "it is no mount point, or locked by a more privileged mount namespace";
@@ -232,7 +302,7 @@ fn same(target: &OwnedFd, root: &Root) -> Result<bool> {
     Ok(id(target.as_fd()).context("stat", "mount point")? == id(root.dir()).context("stat", "root")?)
 }
 
-fn bind(place: &OwnedFd, recursive: bool, path: &Path) -> Result<Tree> {
+fn bind(place: impl AsFd, recursive: bool, path: &Path) -> Result<Tree> {
     Tree::bind(place, recursive).context("copy mount for", shown(path)).map_err(|error| match error.errno() {
         Errno::EINVAL if !recursive => {
             error.with_hint("mounts below it were made by a more privileged mount namespace: only rec copies them")

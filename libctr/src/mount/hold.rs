@@ -1,7 +1,7 @@
 //! [`Held`]: a detached mount as a person asks for it, to be opened on the host and attached in a container.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -188,21 +188,20 @@ pub(super) fn image(path: &Path, options: &Pairs) -> Result<Tree> {
     let fstype = image_type(&file, path)?;
     let mut options = options.clone();
     options.insert(0, (c"ro".to_owned(), None));
-    let mount = |source: &OwnedFd| {
-        let source = CString::new(format!("/proc/self/fd/{}", source.as_raw_fd())).unwrap_or_default();
-        Tree::filesystem(fstype, Some(&source), &options, Attributes::default()).map_err(|error| match error.hint() {
-            Some(_) => error,
-            None => error.with_hint(format!("the image is {}", show(path))),
+    let mount = |source: &OsStr| {
+        Tree::filesystem(fstype, Some(&c_string(source)?), &options, Attributes::default()).map_err(|error| {
+            if error.hint().is_some() { error } else { error.with_hint(format!("the image is {}", show(path))) }
         })
     };
     if fstype == c"erofs" {
-        match mount(&file) {
+        match mount(path.as_os_str()) {
             // older kernels take block devices alone
             Err(error) if matches!(error.errno(), Errno::ENOTBLK | Errno::EINVAL) => {}
             other => return other,
         }
     }
-    mount(&loop_device(&file, path)?)
+    let (name, _device) = loop_device(&file, path)?;
+    mount(name.as_ref())
 }
 
 fn image_type(file: &OwnedFd, path: &Path) -> Result<&'static std::ffi::CStr> {
@@ -223,7 +222,7 @@ fn image_type(file: &OwnedFd, path: &Path) -> Result<&'static std::ffi::CStr> {
 }
 
 /// A loop device on `file`, read-only, freed with its last user: the descriptor, then the mount.
-fn loop_device(file: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+fn loop_device(file: &OwnedFd, path: &Path) -> Result<(String, OwnedFd)> {
     const CONTROL: &str = "/dev/loop-control";
     let control =
         openat(AT_FDCWD, CONTROL, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).context("open", CONTROL).map_err(
@@ -236,7 +235,7 @@ fn loop_device(file: &OwnedFd, path: &Path) -> Result<OwnedFd> {
         let device = openat(AT_FDCWD, device_path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
             .context("open", &device_path)?;
         match loop_configure(&device, file, true) {
-            Ok(()) => return Ok(device),
+            Ok(()) => return Ok((device_path, device)),
             Err(Errno::EBUSY) => {}
             Err(errno) => return Err(Error::new("set up loop device for", show(path), errno)),
         }

@@ -14,6 +14,7 @@ use super::rootfs;
 use super::tree::Attributes;
 use crate::error::{Error, Result, show};
 use crate::fd::number_from_env;
+use crate::ns::{Kind, NsRef};
 
 /// Operations below a root, in the order in which they are carried out.
 ///
@@ -58,6 +59,16 @@ pub(super) enum Op {
     Remount { attributes: Attributes, recursive: bool },
     /// Detach what is mounted there.
     Umount,
+    /// Mount an image, read-only.
+    Image { file: PathBuf, options: Vec<(CString, Option<CString>)>, attributes: Attributes, mkdir: bool },
+    /// Keep a namespace at a file.
+    Namespace(NsRef, Kind),
+    /// Move what is mounted at another place below the root.
+    Move(PathBuf),
+    /// Hide what is there.
+    Mask,
+    /// Make what is mounted there, and all below, unchangeable.
+    Lock,
 }
 
 /// Where a bind mount comes from.
@@ -127,6 +138,14 @@ impl Plan {
     /// Adds the operations of another plan after those of this.
     pub fn append(&mut self, mut other: Plan) {
         self.lines.append(&mut other.lines);
+    }
+
+    /// The descriptors that it uses up: what they hold is attached, once.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.lines.iter().filter_map(|line| match line.op {
+            Op::Bind { source: Source::Fd(number), .. } => Some(number),
+            _ => None,
+        })
     }
 
     /// Whether there is nothing to do.
@@ -262,6 +281,23 @@ fn operations(source: &std::ffi::OsStr, target: &Path, kind: &str, given: &mut O
             one(Op::Remount { attributes: given.attributes(&[])?, recursive })
         }
         "umount" => one(Op::Umount),
+        "image" => {
+            let mkdir = given.flag("x-mkdir");
+            let attributes = given.attributes(&[])?;
+            one(Op::Image { file: source.into(), options: given.rest(&[])?, attributes, mkdir })
+        }
+        "ns" => {
+            let as_source = |error: Error| Error::invalid("use source", show(source), error.reason().into_owned());
+            let reference = source.to_string_lossy().parse::<NsRef>().map_err(as_source)?;
+            let kind = given.text("kind")?.unwrap_or_else(|| "net".to_owned());
+            let kind = kind
+                .parse()
+                .map_err(|_| Error::invalid("use option", format!("kind={kind}"), "is no kind of namespace"))?;
+            one(Op::Namespace(reference, kind))
+        }
+        "move" => one(Op::Move(source.into())),
+        "mask" => one(Op::Mask),
+        "lock" => one(Op::Lock),
         "rootfs" => rootfs::expand(target, given),
         _ => one(filesystem(source, kind, given)?),
     }
@@ -347,12 +383,7 @@ impl fmt::Display for Line {
             Op::Filesystem { fstype, source, options, attributes, mkdir } => {
                 flags(&[(*mkdir, "x-mkdir")]);
                 words.extend(attribute_words(attributes));
-                words.extend(options.iter().map(|(key, value)| match value {
-                    Some(value) => {
-                        format!("{}={}", escape(key.as_bytes()), escape(value.as_bytes()).replace(',', "\\,"))
-                    }
-                    None => escape(key.as_bytes()),
-                }));
+                words.extend(options.iter().map(option_word));
                 let source = source.as_ref().map_or("none".to_owned(), |source| escape(source.as_bytes()));
                 (source, fstype.to_string_lossy().into_owned())
             }
@@ -393,6 +424,19 @@ impl fmt::Display for Line {
                 ("none".to_owned(), "remount".to_owned())
             }
             Op::Umount => ("none".to_owned(), "umount".to_owned()),
+            Op::Image { file, options, attributes, mkdir } => {
+                flags(&[(*mkdir, "x-mkdir")]);
+                words.extend(attribute_words(attributes));
+                words.extend(options.iter().map(option_word));
+                (escape(file.as_os_str().as_bytes()), "image".to_owned())
+            }
+            Op::Namespace(reference, kind) => {
+                words.push(format!("kind={kind}"));
+                (escape(reference.to_string().as_bytes()), "ns".to_owned())
+            }
+            Op::Move(from) => (escape(from.as_os_str().as_bytes()), "move".to_owned()),
+            Op::Mask => ("none".to_owned(), "mask".to_owned()),
+            Op::Lock => ("none".to_owned(), "lock".to_owned()),
         };
         write!(f, "{source} {target} {kind} {}", words.join(",")).and(Ok(()))
     }
@@ -402,6 +446,13 @@ impl Owner {
     fn words(self) -> Vec<String> {
         let word = |name, id: Option<u32>| id.map(|id| format!("{name}={id}"));
         word("uid", self.uid).into_iter().chain(word("gid", self.gid)).collect()
+    }
+}
+
+fn option_word((key, value): &(CString, Option<CString>)) -> String {
+    match value {
+        Some(value) => format!("{}={}", escape(key.as_bytes()), escape(value.as_bytes()).replace(',', "\\,")),
+        None => escape(key.as_bytes()),
     }
 }
 

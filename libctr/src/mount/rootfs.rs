@@ -86,6 +86,7 @@ pub(super) fn expand(target: &Path, given: &mut Options) -> Result<Vec<(PathBuf,
     if let Some(size) = given.text("size")? {
         root = Options::from_pairs(&[("mode", "0755"), ("size", &size)]);
     }
+    let lock = given.flag("lock");
     if given.flag("x-mkdir") {
         root.add_flag("x-mkdir");
     }
@@ -147,6 +148,9 @@ pub(super) fn expand(target: &Path, given: &mut Options) -> Result<Vec<(PathBuf,
         }
     } else {
         ops.push(dir("dev", 0o755));
+    }
+    if lock {
+        ops.push((target.to_owned(), Op::Lock));
     }
     Ok(ops)
 }

@@ -95,15 +95,20 @@ impl fmt::Display for Attributes {
 pub struct Tree(OwnedFd);
 
 impl Tree {
-    /// A copy of the mount at `source`, as bind mounts are; with `recursive` of all mounts below it too.
+    /// A copy of the mount at `source`, as bind mounts are; with `recursive` of all mounts below it too. The copy is private
+    /// (Linux 5.12): as a peer of a shared mount it would carry what is mounted on it in a container back to the host.
     ///
     /// # Errors
+    /// ENOSYS: older than 5.12.
     /// EPERM: no CAP_SYS_ADMIN over the mount namespace. EINVAL: `source` has mounts below it that a more privileged mount
     /// namespace made, which a copy of it alone would uncover.
     #[doc(alias = "open_tree")]
     pub fn bind(source: impl AsFd, recursive: bool) -> nix::Result<Tree> {
         let flags = AT_EMPTY_PATH as u32 | OPEN_TREE_CLONE | if recursive { AT_RECURSIVE as u32 } else { 0 };
-        open_tree(source, c"", flags).map(Tree)
+        let tree = open_tree(source, c"", flags)?;
+        let private = mount_attr { attr_set: 0, attr_clr: 0, propagation: MsFlags::MS_PRIVATE.bits(), userns_fd: 0 };
+        mount_setattr(&tree, c"", AT_EMPTY_PATH as u32 | AT_RECURSIVE as u32, &private)?;
+        Ok(Tree(tree))
     }
 
     /// A new instance of filesystem `fstype` with `options`, each a name and perhaps a value.

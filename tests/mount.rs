@@ -1,0 +1,179 @@
+//! Mounts held by descriptor and mount plans, from outside: images, id-mapped trees, overlays, masks, locks.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use common::arena;
+
+const MAPS: &str = "--uid-map 0:100000:65536 --gid-map 0:100000:65536";
+/// In an own user and mount namespace, as the container's root.
+const INSIDE: &str = "ns-enter --ns user --new mnt --";
+
+/// Loop devices that are in use, on the whole machine: compared before and after.
+fn with_loops(script: &str) -> common::Run {
+    arena(&format!(
+        "loops() {{ cat /sys/block/loop*/loop/backing_file 2>/dev/null | grep /tmp/ | sort; }}; before=$(loops); {script}\n\
+         tries=0; until [ \"$(loops)\" = \"$before\" ] || [ $((tries += 1)) = 200 ]; do sleep 0.01; done; [ $tries -lt 200 ] || echo LOOP LEFT"
+    ))
+}
+
+#[test]
+fn images_are_attached_where_they_could_not_be_mounted() {
+    let run = with_loops(&format!(
+        "mkdir -p /tmp/i/tree; echo hello >/tmp/i/tree/file; cd /tmp/i; \
+         mksquashfs tree squashfs -quiet -no-progress >/dev/null && mkfs.erofs erofs tree >/dev/null 2>&1 && truncate -s 8M ext4 && \
+         mkfs.ext4 -q -d tree ext4 && chmod 600 squashfs erofs ext4 && \
+         for image in squashfs erofs ext4; do \
+           nsfd-create -U {MAPS} -- mntfd-create --image /tmp/i/$image=APP,nosuid -- {INSIDE} \
+           mount-setup -e 'env:MNTFD_APP /mnt fd' -- sh -c 'cat /mnt/file; touch /mnt/x 2>&1 | grep -o \"Read-only.*\"; \
+             stat -f -c %T /mnt | cut -d/ -f1; echo ${{MNTFD_APP-gone}}; ls /proc/self/fd | wc -l'; done; cd /; rm -r /tmp/i"
+    ));
+    let words = run.stdout.replace("ext2", "ext4");
+    let each = |name: &str| format!("hello\nRead-only file system\n{name}\ngone\n");
+    let words: String =
+        words.lines().filter(|line| line.parse::<u32>().is_err()).map(|line| format!("{line}\n")).collect();
+    // stat(1) has no name for erofs
+    let words = words.replace("UNKNOWN (0xe0f5e1e2)", "erofs");
+    assert_eq!(words, each("squashfs") + &each("erofs") + &each("ext4"), "{}", run.stderr);
+}
+
+#[test]
+fn an_id_mapped_tree_is_the_containers_inside_and_the_hosts_outside() {
+    // /tmp of the arena is a tmpfs; on the host's own filesystem it is the same
+    let run = arena(&format!(
+        "mkdir /tmp/tree; echo a >/tmp/tree/a; nsfd-create -U {MAPS} -- mntfd-create --bind /tmp/tree=TREE,idmap=env:NSFD_USER -- {INSIDE} \
+         mount-setup -e 'env:MNTFD_TREE /mnt fd' -- sh -c 'echo b >/mnt/b; chown 5:6 /mnt/b; stat -c %u:%g /mnt/a /mnt/b'; \
+         stat -c %u:%g /tmp/tree/a /tmp/tree/b; rm -r /tmp/tree"
+    ));
+    assert_eq!(run.words(), ["0:0", "5:6", "0:0", "5:6"], "{}", run.stderr);
+}
+
+#[test]
+fn changes_to_an_overlay_are_above() {
+    let run = arena(
+        "cd /tmp; mkdir -p 'l:ow' low2 up work; echo 1 >'l:ow/a'; echo 2 >low2/a; echo 2 >low2/b; \
+         mntfd-create --overlay 'up:work:l\\072ow:low2=ALL' --overlay '::l\\072ow:low2=RO' -- ns-enter --new mnt -- \
+         mount-setup --root /tmp -e 'env:MNTFD_ALL /all fd x-mkdir' -e 'env:MNTFD_RO /ro fd x-mkdir' -- \
+         sh -c 'cat /tmp/all/a /tmp/all/b; echo new >/tmp/all/a; touch /tmp/ro/x 2>&1 | grep -c Read-only'; \
+         cat up/a 'l:ow/a'; rm -r /tmp/*",
+    );
+    assert_eq!(run.words(), ["1", "2", "1", "new", "1"], "{}", run.stderr);
+}
+
+#[test]
+fn what_is_locked_or_masked_stays_so() {
+    let attempts = "try() { \"$@\" 2>/dev/null && echo \"DONE: $*\"; }; \
+        try touch /mnt/ro/x; try mount -o remount,bind,rw /mnt/ro; try umount /mnt/ro; try umount -l /mnt/ro; try umount /mnt/secret; \
+        try umount -l /mnt/secret; try mount -o remount,bind,rw /mnt/file; try umount /mnt/file; try ls /mnt/secret/inner; \
+        try mount --move /mnt/secret /tmp; try mount --bind /mnt /tmp; cat /mnt/file; ls -A /mnt/secret; \
+        mount --rbind /mnt /tmp && try touch /tmp/ro/x; try umount /tmp/secret; echo end";
+    let run = arena(&format!(
+        "mkdir -p /tmp/t/secret /tmp/t/ro; touch /tmp/t/secret/inner; echo secret >/tmp/t/file; chmod 700 /tmp/t/secret; \
+         nsfd-create -U {MAPS} -- mntfd-create --bind /tmp/t=T,idmap=env:NSFD_USER -- {INSIDE} \
+         mount-setup --root /mnt -e 'env:MNTFD_T / fd' -e '/usr /ro bind ro' -e 'none /secret mask' -e 'none /file mask' -e 'none / lock' -- \
+         sh -c '{attempts}'; rm -r /tmp/t"
+    ));
+    assert_eq!(run.words(), ["end"], "{} {}", run.stdout, run.stderr);
+}
+
+#[test]
+fn namespaces_and_moves() {
+    let run = arena(
+        "nsfd-create -nu --hostname kept -- mount-setup --root /tmp -e 'env:NSFD_UTS /uts ns kind=uts' -e 'env:NSFD_NET /net ns' \
+         -e 'none /from tmpfs x-mkdir' -e 'none /from/file file text=x' -e 'none /to dir'; \
+         ns-enter --ns uts=/tmp/uts,net=/tmp/net -- sh -c 'uname -n; tail -n +3 /proc/net/dev | cut -d: -f1'; \
+         unshare -m --propagation private mount-setup --root /tmp -e '/from /to move' -- ls /tmp/from /tmp/to; \
+         umount /tmp/uts /tmp/net /tmp/from; rm -r /tmp/*",
+    );
+    assert_eq!(run.words(), ["kept", "lo", "/tmp/from:", "/tmp/to:", "file"], "{}", run.stderr);
+}
+
+#[test]
+fn wrong_sources_are_named_and_leave_nothing() {
+    for (script, message) in [
+        ("mntfd-create --image /none=X -- true", "mntfd-create: open image /none: No such file or directory (ENOENT)"),
+        (
+            "mntfd-create --image /dev/null=X -- true",
+            "mntfd-create: use as image /dev/null: is no regular file (EINVAL)",
+        ),
+        (
+            "mntfd-create --image /etc/passwd=X -- true",
+            "mntfd-create: use as image /etc/passwd: is no image of squashfs, erofs or ext4",
+        ),
+        (
+            ": >/tmp/e; mntfd-create --image /tmp/e=X -- true; c=$?; rm /tmp/e; exit $c",
+            "mntfd-create: use as image /tmp/e: is empty (EINVAL)",
+        ),
+        (
+            "printf hsqs >/tmp/e; truncate -s 64k /tmp/e; mntfd-create --image /tmp/e=X -- true; c=$?; rm /tmp/e; exit $c",
+            "mntfd-create: mount filesystem squashfs: ",
+        ),
+        ("mntfd-create --bind /none=X -- true", "mntfd-create: open source /none: No such file or directory (ENOENT)"),
+        (
+            "mntfd-create --bind /etc=X,frob -- true",
+            "mntfd-create: option --bind /etc=X,frob: is unknown to type bind (EINVAL)",
+        ),
+        ("mntfd-create --bind /etc -- true", "mntfd-create: option --bind /etc: needs SOURCE=NAME[,OPTIONS] (EINVAL)"),
+        (
+            "mntfd-create --bind /etc=X --bind /usr=X -- true",
+            "mntfd-create: option MNTFD_X: is the name of two mounts (EINVAL)",
+        ),
+        (
+            "mntfd-create --fs frob=X -- true",
+            "mntfd-create: open filesystem frob: the kernel has no filesystem of this type (ENODEV)",
+        ),
+        (
+            "mntfd-create --bind /etc=X,idmap=/proc/self/ns/net -- true",
+            "mntfd-create: use as namespace /proc/self/ns/net: is net, expected user",
+        ),
+        ("mntfd-create --bind /etc=X,idmap=/proc/self/ns/user -- true", "mntfd-create: map owners in /etc: "),
+        (
+            "mntfd-create --overlay /none:/none:/etc=X -- true",
+            "mntfd-create: open directory /none: No such file or directory (ENOENT)",
+        ),
+        (
+            "mntfd-create -- true",
+            "mntfd-create: option --bind, --image, --fs or --overlay: one of them is needed (EINVAL)",
+        ),
+        (
+            "mntfd-create --fs tmpfs=X,size=x -- true",
+            "mntfd-create: set option size=x of tmpfs: tmpfs: Bad value for 'size' (EINVAL)",
+        ),
+    ] {
+        let run = with_loops(&format!("({script}); echo $?"));
+        assert!(run.stderr.starts_with(message), "{script}: {}", run.stderr);
+        assert_eq!(run.stdout, "125\n", "{script}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_racing_rename_never_leads_out() {
+    // a directory and a link to the host change places all the time; each run mounts inside, or says why not
+    let run = arena(
+        "mkdir -p /tmp/r/a/deep /tmp/host/deep; ln -s /tmp/host /tmp/r/b; \
+         perl -e 'while (1) { syscall(316, -100, \"/tmp/r/a\", -100, \"/tmp/r/b\", 2) }' & \
+         for i in $(seq 300); do mount-setup --root /tmp/r -e \"none /a/deep/x$i dir\" -e 'none /a/deep tmpfs' 2>>/tmp/errors; \
+           grep -q ' /tmp/host' /proc/self/mountinfo && echo \"OUT $i\"; umount -l /tmp/r/a/deep /tmp/r/b/deep 2>/dev/null; done; \
+         kill $!; wait 2>/dev/null; ls /tmp/host/deep; grep -vE 'ENOENT|ELOOP|EXDEV|EAGAIN|EEXIST|ENOTDIR|hint:' /tmp/errors; rm -r /tmp/*; echo end",
+    );
+    assert_eq!(run.stdout.trim(), "end", "{}", run.stderr);
+}
+
+#[test]
+fn without_openat2_it_is_the_same() {
+    // strace makes the call fail as an old kernel or a filter does
+    for errno in ["ENOSYS", "EPERM"] {
+        let run = arena(&format!(
+            "mkdir -p /tmp/r/real /tmp/host; ln -s real /tmp/r/in; ln -s /real /tmp/r/abs; ln -s ../../host /tmp/r/out; \
+             strace -o /dev/null -e inject=openat2:error={errno} mount-setup --root /tmp/r -e 'none /in/one dir' -e 'none /abs/two dir' \
+             -e 'none /out/three dir'; echo $?; ls /tmp/r/real /tmp/host; rm -r /tmp/r /tmp/host"
+        ));
+        assert_eq!(run.words(), ["1", "/tmp/host:", "/tmp/r/real:"], "{}", run.stderr);
+        assert!(
+            run.stderr.starts_with("mount-setup: -e 3: make directory /out: a symbolic link to nothing is there"),
+            "{}",
+            run.stderr
+        );
+    }
+}
