@@ -5,14 +5,18 @@
 set -eu
 
 # What the container is ---------------------------------------------------------------------------------------------
-name=box                            # its host name
-ids=0:100000:65536                  # INSIDE:OUTSIDE:COUNT, of users and of groups
-link=ve-$name                       # the host's end of the veth; the container's is eth0
-host4=10.173.0.1 host6=fd17:3::1    # the host's addresses on it
-own4=10.173.0.2 own6=fd17:3::2      # the container's
-root='usr=bind,etc=minimal'         # its root file system, `man 5 mount-plan` has more
-init=/bin/sh                        # what runs in it if no command is given and stdin is a terminal
-path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
+# (the other examples set some of it from outside, through CTR_*)
+name=${CTR_NAME:-box}                       # its host name
+ids=${CTR_IDS:-0:100000:65536}              # INSIDE:OUTSIDE:COUNT, of users and of groups
+link=ve-$name                               # the host's end of the veth; the container's is eth0
+net=${CTR_NET:-0}                           # 0 to 255, another for each container
+host4=10.173.$net.1 host6=fd17:3:$net::1    # the host's addresses on it
+own4=10.173.$net.2 own6=fd17:3:$net::2      # the container's
+hold=${CTR_HOLD:-}                          # what mntfd-create is to open on the host, and (with commas before) to keep open:
+keep=${CTR_KEEP:-}                          #   --image FILE=APP  and  ,env:MNTFD_APP
+plan=${CTR_PLAN:-none / rootfs usr=bind,etc=minimal}    # its root file system, see mount-setup --help
+init=/bin/sh                                # what runs in it if no command is given and stdin is a terminal
+path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 # The script runs itself again between the steps, through descriptor 8, and finds the tools through descriptor 9: both
 # are open before step 3, after which the directories that hold them may be out of reach.
@@ -39,14 +43,16 @@ case $step in
         --host-addr "$host4/24" --host-addr "$host6/64"
     # 3. Enter both namespaces, as their root.  4. Close every descriptor that is not wanted.
     # 5. Make the other namespaces.
-    exec ns-enter --ns user,net -- \
-         close-fds --keep 8,9 -- \
+    # shellcheck disable=SC2086  # several words
+    exec ${hold:+mntfd-create $hold --} \
+         ns-enter --ns user,net -- \
+         close-fds --keep "8,9$keep" -- \
          ns-enter --new ipc,cgroup,mnt,uts --hostname "$name" -- sh "$self" 6 "$@" ;;
 
 6)  # 6. The network as seen from inside; the mounts, below /mnt, which no other process sees.
     net-setup --lo --link eth0 --up --addr "$own4/24" --addr "$own6/64,nodad" \
         --route "default=$host4" --route "default=$host6"
-    mount-setup --root /mnt -e "none / rootfs $root"
+    printf "%s\n" "$plan" | mount-setup --root /mnt --plan -
     # 7. /mnt becomes the root, a new pid namespace begins, and so does the program, as process 1.
     exec pivot-init --root /mnt --clear-env --env PATH="$path" --env HOME=/root --env TERM="${TERM:-dumb}" -- "$@" ;;
 esac

@@ -1,0 +1,27 @@
+#!/bin/sh
+# A read-only image, which any number of containers share; /etc is predefined, /var persistent, /tmp a tmpfs.
+# The image is made here, of the host's busybox (Debian: busybox-static, squashfs-tools), unless STATE has one already.
+#     CTR_NAME=a CTR_NET=1 squashfs.sh &  CTR_NAME=b CTR_NET=2 squashfs.sh
+set -eu
+state=${STATE:-/var/lib/libctr-squashfs}
+export CTR_NAME="${CTR_NAME:-squashfs}"
+
+mkdir -p "$state/var-$CTR_NAME"
+if [ ! -e "$state/app.squashfs" ]; then
+    tree=$(mktemp -d)
+    chmod 755 "$tree"
+    mkdir "$tree/bin" "$tree/sbin" "$tree/lib"
+    cp "$(command -v busybox)" "$tree/bin/busybox"
+    for applet in $("$tree/bin/busybox" --list); do
+        [ "$applet" = busybox ] || ln -s busybox "$tree/bin/$applet"
+    done
+    mksquashfs "$tree" "$state/app.$$" -all-root -quiet -no-progress
+    mv "$state/app.$$" "$state/app.squashfs"
+    rm -r "$tree"
+fi
+
+# /var belongs to root on the host, and to the container's root inside
+export CTR_HOLD="--image $state/app.squashfs=APP --bind $state/var-$CTR_NAME=VAR,idmap=env:NSFD_USER"
+export CTR_KEEP=,env:MNTFD_APP,env:MNTFD_VAR
+export CTR_PLAN='none / rootfs usr=fd:APP,etc=minimal,var=fd:VAR,tmp=tmpfs'
+exec "${0%/*}/container.sh" "$@"
