@@ -177,3 +177,18 @@ fn without_openat2_it_is_the_same() {
         );
     }
 }
+
+#[test]
+fn what_the_dry_run_says_is_what_strace_sees() {
+    // the calls about mounts, by name; those for what is missing are left out on both sides
+    let names = "fsopen|fsconfig|fsmount|open_tree|mount_setattr|move_mount|unshare|umount2|symlinkat|mount";
+    let plan = "-e 'none /a tmpfs x-mkdir,size=1m,nosuid' -e '/usr /a/u bind rec,ro,lock,x-mkdir' -e '/etc /a/e bind x-mkdir' -e 'none /a/d dev' \
+                -e 'none /a propagation private' -e 'none /a/e remount ro' -e 'x /a/l symlink' -e 'none /a/e umount' -e 'none /a lock' -e 'none /a umount'";
+    let run = arena(&format!(
+        "mount-setup --root /tmp {plan} --dry-run | cut -d'(' -f1 | grep -xE '{names}'; echo =; \
+         strace -f -o /tmp/trace mount-setup --root /tmp {plan} && sed -E 's/^[0-9]+ +//' /tmp/trace | grep -oE '^({names})\\(' | tr -d '('; rm -r /tmp/*"
+    ));
+    let (said, done) = run.stdout.split_once("=\n").unwrap();
+    assert!(said.lines().count() > 50, "{} {}", run.stdout, run.stderr);
+    assert_eq!(said.lines().collect::<Vec<_>>(), done.lines().collect::<Vec<_>>(), "{}", run.stderr);
+}

@@ -463,7 +463,7 @@ fn links_of_the_root_lead_nowhere_else() {
 fn what_is_printed_is_what_is_done() {
     let plan = "none /tmp/r tmpfs x-mkdir,mode=0755\n/usr /tmp/r/usr bind rec,x-mkdir,ro\n";
     let run = common::arena(&format!(
-        "printf '{}' >/tmp/plan; mount-setup --plan /tmp/plan --dry-run; ls /tmp; mount-setup --plan - </tmp/plan; ls /tmp/r; \
+        "printf '{}' >/tmp/plan; mount-setup --plan /tmp/plan --expand; ls /tmp; mount-setup --plan - </tmp/plan; ls /tmp/r; \
          umount -R /tmp/r; rmdir /tmp/r; rm /tmp/plan",
         plan.replace('\n', "\\n")
     ));

@@ -40,9 +40,12 @@ pub struct MountSetup {
     /// a line of a plan; may be repeated, and comes after those of --plan
     #[argh(option, short = 'e', arg_name = "LINE")]
     line: Vec<String>,
-    /// print what would be done, one operation a line, and do nothing
+    /// print what would be done, one system call a line, and do nothing
     #[argh(switch)]
     dry_run: bool,
+    /// print the plan that the lines stand for, rootfs and dev in full, and do nothing
+    #[argh(switch)]
+    expand: bool,
 }
 
 impl Tool for MountSetup {
@@ -68,8 +71,8 @@ impl Tool for MountSetup {
             let place = format!("-e {}", index + 1);
             plan.append(Plan::parse_line(&place, line.as_bytes()).map_err(Failure::Usage)?);
         }
-        if self.dry_run {
-            print(&plan.to_string())?;
+        if self.dry_run || self.expand {
+            print(&if self.expand { plan.to_string() } else { plan.system_calls() })?;
             return Ok(ExitCode::SUCCESS);
         }
         plan.apply(&mut Root::open(&self.root)?)?;

@@ -11,6 +11,7 @@
 //! ```
 
 mod apply;
+mod calls;
 mod hold;
 mod options;
 mod plan;
