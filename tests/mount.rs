@@ -192,3 +192,33 @@ fn what_the_dry_run_says_is_what_strace_sees() {
     assert!(said.lines().count() > 50, "{} {}", run.stdout, run.stderr);
     assert_eq!(said.lines().collect::<Vec<_>>(), done.lines().collect::<Vec<_>>(), "{}", run.stderr);
 }
+
+#[test]
+fn without_mount_setattr_each_mount_is_remounted() {
+    // as before Linux 5.12: every submount becomes read-only, keeps what it had, and nothing comes back to the shared host mount
+    for errno in ["ENOSYS", "EPERM"] {
+        let run = arena(&format!(
+            "mkdir -p /tmp/t/sub /tmp/to; mount -t tmpfs -o nosuid,noexec,noatime sub /tmp/t/sub; mkdir '/tmp/t/sub/a b'; mount -t tmpfs -o nodev deep '/tmp/t/sub/a b'; \
+             strace -f -o /dev/null -e inject=mount_setattr:error={errno} mount-setup --root /tmp -e '/tmp/t /to bind rec,ro,nodev' -e 'none /to/sub remount nosymfollow' || exit 1; \
+             for d in /tmp/to /tmp/to/sub '/tmp/to/sub/a b'; do touch \"$d/x\" 2>&1 | grep -o Read-only; done; \
+             grep ' /tmp/to' /proc/self/mountinfo | cut -d' ' -f6; \
+             grep -c -e ' /tmp/t.*shared:' /proc/self/mountinfo; grep -c -e ' /tmp/to.* shared:' /proc/self/mountinfo; \
+             umount -R /tmp/to; umount -R /tmp/t/sub; rm -r /tmp/*"
+        ));
+        let expected = "Read-only Read-only Read-only ro,nodev,relatime ro,nosuid,nodev,noexec,noatime,nosymfollow ro,nodev,relatime";
+        assert_eq!(run.words()[..6].join(" "), expected, "{} {}", run.stdout, run.stderr);
+        // the source is shared, the copy is not
+        assert!(run.words()[6] != "0" && run.words()[7] == "0", "{}", run.stdout);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn killed_at_any_moment_it_leaves_no_loop_device() {
+    let run = with_loops(
+        "mkdir /tmp/d; mksquashfs /tmp/d /tmp/image -quiet -no-progress >/dev/null; for ms in $(seq 1 30); do \
+           timeout -s KILL 0.$(printf %03d $ms) mntfd-create --image /tmp/image=X -- mount-setup --root /mnt -e 'env:MNTFD_X / fd' -e 'none / umount'; \
+           umount -l /mnt 2>/dev/null; done; rm -r /tmp/*; echo end",
+    );
+    assert_eq!((run.stdout.trim(), run.code), ("end", Some(0)), "{}", run.stderr);
+}

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
+use libctr::Context;
 use libctr::mount::Held;
 use libctr::process::Exec;
 
@@ -67,7 +68,12 @@ impl Tool for MntfdCreate {
             }
         }
         for held in &wanted {
-            let number = program.pass(held.open()?.into(), None)?;
+            let tree = held.open()?.into_fd().context("hold mount", held.variable()).map_err(|error| {
+                error.with_hint(
+                    "it has to be private, which needs mount_setattr(2): Linux 5.12, and no filter against it",
+                )
+            })?;
+            let number = program.pass(tree, None)?;
             program.set_var(held.variable(), number.to_string());
         }
         Err(become_program(program))

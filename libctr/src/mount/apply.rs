@@ -110,7 +110,7 @@ impl Line {
             }
             Op::Bind { source, recursive, attributes, lock, mkdir } => {
                 let source = source.open()?;
-                let tree = match &source {
+                let mut tree = match &source {
                     Opened::Tree(tree) => Tree::from_fd(tree.try_clone().context("duplicate", "tree")?),
                     Opened::Place(place) => bind(place, *recursive, path)?,
                 };
@@ -124,7 +124,7 @@ impl Line {
                 self.attach(tree, target, *lock, root, journal)
             }
             Op::Device(device) => {
-                let tree = bind(device.open()?, false, path)?;
+                let mut tree = bind(device.open()?, false, path)?;
                 tree.set(Attributes::new(&["nosuid", "noexec"])?, false).context("set attributes of", shown(path))?;
                 let target = self.make_mount_point(&tree, root, made)?;
                 self.attach(tree, target, false, root, journal)
@@ -152,12 +152,11 @@ impl Line {
             },
             Op::Link(to) => root.make_link(path, to, made),
             Op::Propagation(how) => propagate(self.mounted(root)?, *how).context("change propagation of", shown(path)),
-            Op::Remount { attributes, recursive } => Tree::from_fd(self.mounted(root)?)
-                .set(*attributes, *recursive)
+            Op::Remount { attributes, recursive } => Tree::remount(self.mounted(root)?, *attributes, *recursive)
                 .context("remount", shown(path))
                 .map_err(|error| explain_attributes(error, *attributes)),
             Op::Image { file, options, attributes, mkdir } => {
-                let tree = image(file, options)?;
+                let mut tree = image(file, options)?;
                 if !attributes.is_empty() {
                     tree.set(*attributes, false).context("set attributes of mount for", shown(path))?;
                 }
@@ -192,7 +191,7 @@ impl Line {
                     Tree::filesystem(c"tmpfs", None, &options, Attributes::new(&["ro", "nosuid", "nodev", "noexec"])?)?
                 } else {
                     let null = Device { name: "null", number: (1, 3) }.open()?;
-                    let tree = bind(null, false, path)?;
+                    let mut tree = bind(null, false, path)?;
                     tree.set(Attributes::new(&["ro", "nosuid", "noexec"])?, false)
                         .context("set attributes of", shown(path))?;
                     tree

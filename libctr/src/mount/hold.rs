@@ -118,7 +118,7 @@ impl Held {
     /// # Errors
     /// Of [`Tree`]'s functions, of opening the source. EINVAL: an image of no known kind.
     pub fn open(&self) -> Result<Tree> {
-        let (tree, object) = match &self.what {
+        let (mut tree, object) = match &self.what {
             What::Bind(path) => {
                 let source = openat(AT_FDCWD, path.as_os_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
                     .context("open source", show(path))?;

@@ -15,6 +15,7 @@ mod calls;
 mod hold;
 mod options;
 mod plan;
+mod remount;
 mod resolve;
 mod rootfs;
 mod tree;

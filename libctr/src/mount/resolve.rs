@@ -328,4 +328,45 @@ mod tests {
         assert!(tree.0.join("usr/text").is_file());
         assert!(root.make_parent(Path::new("/.."), &mut made).is_err());
     }
+
+    #[test]
+    fn both_resolvers_agree_on_random_trees() {
+        let path = std::env::temp_dir().join(format!("libctr-random-{}", std::process::id()));
+        let tree = Tree(path.clone());
+        // a linear congruential generator: the same trees every time
+        let mut state = 42_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let parts = ["a", "b", "c", "d", "..", ".", "", "a", "b", "nothing"];
+        let mut found = 0;
+        for _ in 0..30 {
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir_all(&path).unwrap();
+            let name = |random: &mut dyn FnMut(usize) -> usize| {
+                let depth = 1 + random(4);
+                (0..depth).map(|_| parts[random(parts.len())]).collect::<Vec<_>>().join("/")
+            };
+            for _ in 0..25 {
+                let at = path.join(["a", "b", "c", "d"][random(4)]).join(["a", "b", "c", "d", ""][random(5)]);
+                let root = if random(3) == 0 { "/" } else { "" };
+                let target = format!("{root}{}", name(&mut random));
+                let _ = match random(4) {
+                    0 => std::os::unix::fs::symlink(target, &at),
+                    1 => std::fs::write(&at, ""),
+                    _ => std::fs::create_dir(&at),
+                };
+            }
+            let root = Root::open(&path).unwrap();
+            for _ in 0..200 {
+                let wanted = format!("{}{}", name(&mut random), if random(4) == 0 { "/" } else { "" });
+                let (kernel, own) = (id(root.resolve(Path::new(&wanted))), id(root.walk(Path::new(&wanted))));
+                found += usize::from(kernel.is_ok());
+                assert_eq!(kernel, own, "{wanted}");
+            }
+        }
+        assert!(found > 1000, "{found}");
+        drop(tree);
+    }
 }

@@ -71,10 +71,45 @@ impl Attributes {
         self == Attributes::default()
     }
 
+    /// The flags of mount(2) that `flags` become.
+    pub(super) fn of(self, flags: MsFlags) -> MsFlags {
+        let (set, clear) = (to_flags(self.set), to_flags(self.clear));
+        // the kinds of atime exclude each other
+        let clear = if self.clear & MOUNT_ATTR__ATIME != 0 {
+            clear | MsFlags::MS_RELATIME | MsFlags::MS_STRICTATIME
+        } else {
+            clear
+        };
+        let relatime = self.clear & MOUNT_ATTR__ATIME != 0 && self.set & MOUNT_ATTR__ATIME == MOUNT_ATTR_RELATIME;
+        flags & !clear | set | if relatime { MsFlags::MS_RELATIME } else { MsFlags::empty() }
+    }
+
+    /// Whether mounts with these flags of mount(2) are as they should be.
+    pub(super) fn hold_in(self, flags: MsFlags) -> bool {
+        let shown = MsFlags::MS_STRICTATIME.complement();
+        self.of(flags) & shown == flags & shown
+    }
+
     /// Whether it makes read-only.
     pub fn is_read_only(self) -> bool {
         self.set & MOUNT_ATTR_RDONLY != 0
     }
+}
+
+/// What mount(2) calls these attributes.
+fn to_flags(attributes: u64) -> MsFlags {
+    let pairs = [
+        (MOUNT_ATTR_RDONLY, MsFlags::MS_RDONLY),
+        (MOUNT_ATTR_NOSUID, MsFlags::MS_NOSUID),
+        (MOUNT_ATTR_NODEV, MsFlags::MS_NODEV),
+        (MOUNT_ATTR_NOEXEC, MsFlags::MS_NOEXEC),
+        (MOUNT_ATTR_NOSYMFOLLOW, MsFlags::from_bits_retain(256)),
+        (MOUNT_ATTR_NOATIME, MsFlags::MS_NOATIME),
+        (MOUNT_ATTR_STRICTATIME, MsFlags::MS_STRICTATIME),
+        (MOUNT_ATTR_NODIRATIME, MsFlags::MS_NODIRATIME),
+    ];
+    let set = pairs.iter().filter(|(attribute, _)| attributes & attribute == *attribute);
+    set.fold(MsFlags::empty(), |flags, (_, flag)| flags | *flag)
 }
 
 impl fmt::Display for Attributes {
@@ -92,7 +127,17 @@ impl fmt::Display for Attributes {
 /// One mount, or several below each other, that are attached to no mount namespace; gone when dropped, unless
 /// [attached](Tree::attach). It can be passed to another process, which can attach it where it could never have mounted it.
 #[derive(Debug)]
-pub struct Tree(OwnedFd);
+pub struct Tree {
+    fd: OwnedFd,
+    /// What mount_setattr(2), which is missing, could not do yet.
+    later: Later,
+}
+
+#[derive(Debug, Default)]
+struct Later {
+    private: bool,
+    attributes: Vec<(Attributes, bool)>,
+}
 
 impl Tree {
     /// A copy of the mount at `source`, as bind mounts are; with `recursive` of all mounts below it too. The copy is private
@@ -107,8 +152,10 @@ impl Tree {
         let flags = AT_EMPTY_PATH as u32 | OPEN_TREE_CLONE | if recursive { AT_RECURSIVE as u32 } else { 0 };
         let tree = open_tree(source, c"", flags)?;
         let private = mount_attr { attr_set: 0, attr_clr: 0, propagation: MsFlags::MS_PRIVATE.bits(), userns_fd: 0 };
-        mount_setattr(&tree, c"", AT_EMPTY_PATH as u32 | AT_RECURSIVE as u32, &private)?;
-        Ok(Tree(tree))
+        let set = mount_setattr(&tree, c"", AT_EMPTY_PATH as u32 | AT_RECURSIVE as u32, &private);
+        let mut tree = Tree::from_fd(tree);
+        tree.later.private = is_missing(set)?;
+        Ok(tree)
     }
 
     /// A new instance of filesystem `fstype` with `options`, each a name and perhaps a value.
@@ -167,17 +214,30 @@ impl Tree {
             })?;
         }
         fsconfig(&context, Config::Create).map_err(failed)?;
-        fsmount(&context, attributes.set).map(Tree).map_err(failed)
+        fsmount(&context, attributes.set).map(Tree::from_fd).map_err(failed)
     }
 
-    /// Sets and clears attributes; with `recursive` of every mount of the tree, all or none (Linux 5.12).
+    /// Sets and clears attributes; with `recursive` of every mount of the tree, all or none. Before Linux 5.12 it is done when
+    /// the tree is [attached](Tree::attach).
     ///
     /// # Errors
-    /// EPERM: an attribute that a more privileged mount namespace set would be cleared. ENOSYS: older than 5.12.
+    /// EPERM: an attribute that a more privileged mount namespace set would be cleared.
     #[doc(alias = "mount_setattr")]
-    pub fn set(&self, attributes: Attributes, recursive: bool) -> nix::Result<()> {
+    pub fn set(&mut self, attributes: Attributes, recursive: bool) -> nix::Result<()> {
         let attr = mount_attr { attr_set: attributes.set, attr_clr: attributes.clear, propagation: 0, userns_fd: 0 };
-        mount_setattr(&self.0, c"", flags(recursive), &attr)
+        if is_missing(mount_setattr(&self.fd, c"", flags(recursive), &attr))? {
+            self.later.attributes.push((attributes, recursive));
+        }
+        Ok(())
+    }
+
+    /// Changes attributes of what is mounted, not of a detached tree.
+    pub(super) fn remount(mounted: impl AsFd, attributes: Attributes, recursive: bool) -> nix::Result<()> {
+        let attr = mount_attr { attr_set: attributes.set, attr_clr: attributes.clear, propagation: 0, userns_fd: 0 };
+        match is_missing(mount_setattr(&mounted, c"", flags(recursive), &attr))? {
+            true => super::remount::set(mounted, attributes, recursive),
+            false => Ok(()),
+        }
     }
 
     /// Shows the owners of files as the maps of `user`, a user namespace, say (Linux 5.12): what the host's 0 owns is owned by
@@ -189,12 +249,20 @@ impl Tree {
     pub fn map_ids(&self, user: impl AsFd, recursive: bool) -> nix::Result<()> {
         let userns_fd = user.as_fd().as_raw_fd() as u64;
         let attr = mount_attr { attr_set: MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
-        mount_setattr(&self.0, c"", flags(recursive), &attr)
+        mount_setattr(&self.fd, c"", flags(recursive), &attr)
     }
 
     /// A tree that another process made and passed on.
     pub fn from_fd(fd: OwnedFd) -> Tree {
-        Tree(fd)
+        Tree { fd, later: Later::default() }
+    }
+
+    /// Puts the descriptor out of the caller's hands, to pass it on.
+    ///
+    /// # Errors
+    /// ENOSYS: before Linux 5.12 a copy of a mount cannot be made private, or read-only and the like, before it is attached.
+    pub fn into_fd(self) -> nix::Result<OwnedFd> {
+        if self.later.private || !self.later.attributes.is_empty() { Err(Errno::ENOSYS) } else { Ok(self.fd) }
     }
 
     /// Attaches it on `target`, a directory for a tree whose root is one, else a file. What is returned is the root of
@@ -205,8 +273,21 @@ impl Tree {
     /// the mount namespace.
     #[doc(alias = "move_mount")]
     pub fn attach(self, target: impl AsFd) -> nix::Result<OwnedFd> {
-        move_mount(&self.0, c"", target, c"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)?;
-        Ok(self.0)
+        move_mount(&self.fd, c"", target, c"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)?;
+        let finish = || {
+            if self.later.private {
+                propagate(&self.fd, MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
+            }
+            self.later
+                .attributes
+                .iter()
+                .try_for_each(|(attributes, recursive)| super::remount::set(&self.fd, *attributes, *recursive))
+        };
+        if let Err(errno) = finish() {
+            let _ = detach(&self.fd);
+            return Err(errno);
+        }
+        Ok(self.fd)
     }
 
     /// A copy of the tree that is mounted at `mounted`, a directory, which the caller itself cannot change any more: what is
@@ -232,7 +313,7 @@ impl Tree {
         })?;
         loop {
             match sys::clone::wait_exit(&pidfd) {
-                Ok((libc::CLD_EXITED, 0)) => return Ok(Tree(place)),
+                Ok((libc::CLD_EXITED, 0)) => return Ok(Tree::from_fd(place)),
                 Ok((libc::CLD_EXITED, errno)) => return Err(Errno::from_raw(errno)),
                 Ok(_) => return Err(Errno::ESRCH),
                 Err(Errno::EINTR) => {}
@@ -244,13 +325,27 @@ impl Tree {
 
 impl AsFd for Tree {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
-impl From<Tree> for OwnedFd {
-    fn from(tree: Tree) -> OwnedFd {
-        tree.0
+/// Whether mount_setattr(2) is missing: ENOSYS, or EPERM where a filter makes it fail whatever it is asked.
+fn is_missing(result: nix::Result<()>) -> nix::Result<bool> {
+    match result {
+        Ok(()) => Ok(false),
+        Err(Errno::ENOSYS) => Ok(true),
+        // asked for nothing on no descriptor, the kernel itself has another errno
+        Err(Errno::EPERM)
+            if mount_setattr(
+                AT_FDCWD,
+                c"",
+                0,
+                &mount_attr { attr_set: 0, attr_clr: 0, propagation: 1, userns_fd: 0 },
+            ) == Err(Errno::EPERM) =>
+        {
+            Ok(true)
+        }
+        Err(errno) => Err(errno),
     }
 }
 

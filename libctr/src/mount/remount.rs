@@ -1,0 +1,94 @@
+//! Attributes of attached mounts where mount_setattr(2) is missing (before Linux 5.12) or filtered: one remount each.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::Mode;
+
+use super::plan::unescape;
+use super::tree::Attributes;
+use crate::error::Errno;
+use crate::sys::mount::mount_id;
+
+/// What mount(2) calls each attribute, by the name that mountinfo has for it.
+const FLAGS: [(&str, MsFlags); 8] = [
+    ("ro", MsFlags::MS_RDONLY),
+    ("nosuid", MsFlags::MS_NOSUID),
+    ("nodev", MsFlags::MS_NODEV),
+    ("noexec", MsFlags::MS_NOEXEC),
+    ("nosymfollow", MsFlags::from_bits_retain(256)),
+    ("noatime", MsFlags::MS_NOATIME),
+    ("nodiratime", MsFlags::MS_NODIRATIME),
+    ("relatime", MsFlags::MS_RELATIME),
+];
+
+/// One mount as mountinfo shows it.
+struct Mount {
+    id: u64,
+    parent: u64,
+    path: PathBuf,
+    attributes: Vec<String>,
+}
+
+fn mounts() -> nix::Result<Vec<Mount>> {
+    let text = std::fs::read("/proc/self/mountinfo")
+        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    let parse = |line: &[u8]| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let mut next = || fields.next();
+        let number = |field: Option<&[u8]>| std::str::from_utf8(field?).ok()?.parse().ok();
+        let (id, parent) = (number(next())?, number(next())?);
+        let (_, _, path, attributes) = (next()?, next()?, unescape(next()?)?, next()?);
+        let attributes = String::from_utf8_lossy(attributes).split(',').map(str::to_owned).collect();
+        Some(Mount { id, parent, path: OsString::from_vec(path).into(), attributes })
+    };
+    Ok(text.split(|byte| *byte == b'\n').filter_map(parse).collect())
+}
+
+/// The flags of mount(2) for what mountinfo shows.
+fn flags(attributes: &[String]) -> MsFlags {
+    let set = |(name, _): &&(&str, MsFlags)| attributes.iter().any(|attribute| attribute == name);
+    FLAGS.iter().filter(set).fold(MsFlags::empty(), |flags, (_, flag)| flags | *flag)
+}
+
+/// Remounts the mount whose root `mounted` is, with `recursive` all below it too, keeping every attribute that is there and is
+/// not to be cleared: a locked one could not be left out. What mountinfo shows afterwards is compared.
+///
+/// # Errors
+/// Those of mount(2) with `MS_REMOUNT | MS_BIND`; EIO: an attribute is not there afterwards.
+pub(super) fn set(mounted: impl AsFd, attributes: Attributes, recursive: bool) -> nix::Result<()> {
+    let top = mount_id(mounted.as_fd())?;
+    let all = mounts()?;
+    let mut wanted = HashSet::from([top]);
+    // a mount comes after the one that it is on
+    for mount in all.iter().filter(|_| recursive) {
+        if wanted.contains(&mount.parent) {
+            wanted.insert(mount.id);
+        }
+    }
+    for mount in all.iter().filter(|mount| wanted.contains(&mount.id)) {
+        remount(mount, &mounted, mount.id == top, attributes)?;
+    }
+    let missing = |mount: &Mount| wanted.contains(&mount.id) && !attributes.hold_in(flags(&mount.attributes));
+    if mounts()?.iter().any(missing) { Err(Errno::EIO) } else { Ok(()) }
+}
+
+fn remount(info: &Mount, top: &impl AsFd, is_top: bool, attributes: Attributes) -> nix::Result<()> {
+    let opened = if is_top {
+        top.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE)?
+    } else {
+        openat(AT_FDCWD, &info.path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?
+    };
+    // something else may be mounted over it meanwhile
+    if mount_id(&opened)? != info.id {
+        return Err(Errno::ESTALE);
+    }
+    let link = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    let flags = attributes.of(flags(&info.attributes)) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    mount(None::<&str>, link.as_str(), None::<&str>, flags, None::<&str>)
+}
