@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
@@ -15,7 +16,7 @@ use super::resolve::{Made, Root, kind, shown};
 use super::tree::{Attributes, Tree, detach, propagate};
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::sys;
-use crate::sys::mount::mount_id;
+use crate::sys::mount::{mount_id, place};
 
 /// What has been done, to be undone in the other order. What is below a mount of the plan's own goes with that mount.
 #[derive(Default)]
@@ -25,7 +26,9 @@ struct Journal {
 }
 
 enum Step {
-    Mounted(OwnedFd),
+    /// On the root, where what is mounted cannot be found again by a path.
+    MountedOnRoot(OwnedFd),
+    Mounted(Root, PathBuf),
     Made(Made),
 }
 
@@ -36,11 +39,11 @@ impl Plan {
     /// Of the first operation that fails, with its place in the plan. What the plan had mounted and made is gone then; what
     /// it had changed of what was there before (`propagation`, `remount`, `umount`) is not changed back.
     pub fn apply(&self, root: &mut Root) -> Result<()> {
-        let before = root.dir().try_clone_to_owned().context("duplicate", "root")?;
+        let before = root.clone();
         let mut journal = Journal::default();
         for line in &self.lines {
             if let Err(error) = line.apply(root, &mut journal) {
-                root.replace(before);
+                *root = before;
                 return Err(journal.undo(error.with_place(&line.place)));
             }
         }
@@ -49,40 +52,32 @@ impl Plan {
 }
 
 impl Journal {
-    fn is_own(&self, fd: impl AsFd) -> bool {
-        mount_id(fd).is_ok_and(|id| self.own.contains(&id))
-    }
-
-    fn made(&mut self, made: Vec<Made>) {
+    fn made(&mut self, root: &Root, made: Vec<Made>) {
         for made in made {
-            if !self.is_own(&made.parent) {
+            let mount = if root.is(&made.parent) { Ok(root.place().mount) } else { mount_id(made.parent.as_fd()) };
+            if !mount.is_ok_and(|mount| self.own.contains(&mount)) {
                 self.steps.push(Step::Made(made));
             }
         }
     }
 
-    /// Notes what has been mounted on `target`.
-    fn mounted(&mut self, target: &OwnedFd, mounted: &OwnedFd) -> Result<()> {
-        if !self.is_own(target) {
-            let copy = mounted.try_clone().context("duplicate", "mount");
-            self.steps.push(Step::Mounted(copy?));
-        }
-        self.own.extend(mount_id(mounted));
-        Ok(())
+    fn undo_mount(root: &Root, path: &Path) -> nix::Result<()> {
+        detach(root.resolve(path)?)
     }
 
     fn undo(self, error: Error) -> Error {
         let mut left = 0;
         for step in self.steps.into_iter().rev() {
             let undone = match step {
-                Step::Mounted(mounted) => match detach(mounted) {
+                Step::MountedOnRoot(mounted) => detach(mounted),
+                Step::Mounted(root, path) => match Journal::undo_mount(&root, &path) {
                     // the plan itself has unmounted it
-                    Err(Errno::EINVAL) => Ok(()),
+                    Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
                     other => other,
                 },
                 Step::Made(made) => {
                     let flag = if made.is_dir { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
-                    unlinkat(&made.parent, made.name.as_c_str(), flag)
+                    unlinkat(made.parent.as_fd(), made.name.as_c_str(), flag)
                 }
             };
             left += usize::from(undone.is_err());
@@ -95,7 +90,7 @@ impl Line {
     fn apply(&self, root: &mut Root, journal: &mut Journal) -> Result<()> {
         let mut made = Vec::new();
         let done = self.carry_out(root, journal, &mut made);
-        journal.made(made);
+        journal.made(root, made);
         done
     }
 
@@ -105,7 +100,7 @@ impl Line {
             Op::Filesystem { fstype, source, options, attributes, mkdir } => {
                 let tree = Tree::filesystem(fstype, source.as_deref(), options, *attributes)?;
                 let target = self.directory(*mkdir, root, made)?;
-                journal.made(std::mem::take(made));
+                journal.made(root, std::mem::take(made));
                 self.attach(tree, target, false, root, journal)
             }
             Op::Bind { source, recursive, attributes, lock, mkdir } => {
@@ -119,8 +114,9 @@ impl Line {
                         .context("set attributes of mount for", shown(path))
                         .map_err(|error| explain_attributes(error, *attributes))?;
                 }
-                let target = if *mkdir { self.make_mount_point(&tree, root, made)? } else { self.resolve(root)? };
-                journal.made(std::mem::take(made));
+                let target =
+                    if *mkdir { self.make_mount_point(&tree, root, made)? } else { Rc::new(self.resolve(root)?) };
+                journal.made(root, std::mem::take(made));
                 self.attach(tree, target, *lock, root, journal)
             }
             Op::Device(device) => {
@@ -134,8 +130,11 @@ impl Line {
                 let dir = root.make_dir(path, Mode::from_bits_retain(0o755), made)?;
                 // only what was missing: a directory that is there stays as it is
                 let Some(last) = made.get(before..).and_then(<[_]>::last) else { return Ok(()) };
+                if *owner == Owner::default() && mode.bits() == 0o755 {
+                    return Ok(());
+                }
                 owner.give_at(last, path)?;
-                fchmod(&dir, *mode).context("set mode of", shown(path))
+                fchmod(dir.as_fd(), *mode).context("set mode of", shown(path))
             }
             Op::File { mode, owner, text } => match root.make_file(path, *mode, made)? {
                 (file, true) => {
@@ -161,14 +160,14 @@ impl Line {
                     tree.set(*attributes, false).context("set attributes of mount for", shown(path))?;
                 }
                 let target = self.directory(*mkdir, root, made)?;
-                journal.made(std::mem::take(made));
+                journal.made(root, std::mem::take(made));
                 self.attach(tree, target, false, root, journal)
             }
             Op::Namespace(reference, kind) => {
                 let namespace = reference.open(*kind)?;
                 let tree = bind(namespace.as_fd(), false, path)?;
                 let target = self.make_mount_point(&tree, root, made)?;
-                journal.made(std::mem::take(made));
+                journal.made(root, std::mem::take(made));
                 self.attach(tree, target, false, root, journal)
             }
             Op::Move(from) => {
@@ -184,8 +183,8 @@ impl Line {
                 })
             }
             Op::Mask => {
-                let target = self.mounted(root)?;
-                let tree = if kind(&target).context("stat", shown(path))? == SFlag::S_IFDIR {
+                let target = Rc::new(self.mounted(root)?);
+                let tree = if kind(target.as_fd()).context("stat", shown(path))? == SFlag::S_IFDIR {
                     let option = |key: &CStr, value: &CStr| (key.to_owned(), Some(value.to_owned()));
                     let options = [option(c"mode", c"0"), option(c"size", c"4k")];
                     Tree::filesystem(c"tmpfs", None, &options, Attributes::new(&["ro", "nosuid", "nodev", "noexec"])?)?
@@ -202,7 +201,7 @@ impl Line {
                 let mut target = self.mounted(root)?;
                 let locked = locked(&target, path)?;
                 // below the root's copy the original goes with the old root; elsewhere it would be seen when the copy is unmounted
-                if !same(&target, root)? {
+                if place(&target).context("stat", shown(path))? != root.place() {
                     detach(&target).context("detach unlocked mount from", shown(path)).map_err(|error| match error
                         .errno()
                     {
@@ -211,7 +210,7 @@ impl Line {
                     })?;
                     target = self.resolve(root)?;
                 }
-                self.attach(locked, target, false, root, journal)
+                self.attach(locked, Rc::new(target), false, root, journal)
             }
             Op::Umount => {
                 detach(self.mounted(root)?).context("unmount", shown(path)).map_err(|error| match error.errno() {
@@ -232,8 +231,12 @@ impl Line {
     }
 
     /// The directory to mount on, made if asked for.
-    fn directory(&self, mkdir: bool, root: &Root, made: &mut Vec<Made>) -> Result<OwnedFd> {
-        if mkdir { root.make_dir(&self.target, Mode::from_bits_retain(0o755), made) } else { self.resolve(root) }
+    fn directory(&self, mkdir: bool, root: &Root, made: &mut Vec<Made>) -> Result<Rc<OwnedFd>> {
+        if mkdir {
+            root.make_dir(&self.target, Mode::from_bits_retain(0o755), made)
+        } else {
+            self.resolve(root).map(Rc::new)
+        }
     }
 
     /// What is mounted at the target.
@@ -242,27 +245,31 @@ impl Line {
     }
 
     /// The mount point that this tree needs: a directory, or a file.
-    fn make_mount_point(&self, tree: &Tree, root: &Root, made: &mut Vec<Made>) -> Result<OwnedFd> {
+    fn make_mount_point(&self, tree: &Tree, root: &Root, made: &mut Vec<Made>) -> Result<Rc<OwnedFd>> {
         if kind(tree).context("stat", "source")? == SFlag::S_IFDIR {
             return root.make_dir(&self.target, Mode::from_bits_retain(0o755), made);
         }
-        Ok(root.make_file(&self.target, Mode::from_bits_retain(0o644), made)?.0)
+        Ok(Rc::new(root.make_file(&self.target, Mode::from_bits_retain(0o644), made)?.0))
     }
 
-    fn attach(&self, tree: Tree, target: OwnedFd, lock: bool, root: &mut Root, journal: &mut Journal) -> Result<()> {
-        let on_root = same(&target, root)?;
+    fn attach(
+        &self,
+        tree: Tree,
+        target: Rc<OwnedFd>,
+        lock: bool,
+        root: &mut Root,
+        journal: &mut Journal,
+    ) -> Result<()> {
+        let at = place(target.as_fd()).context("stat", shown(&self.target))?;
+        let directory = |fd: BorrowedFd<'_>| kind(fd).is_ok_and(|kind| kind == SFlag::S_IFDIR);
         let attach = |tree: Tree| {
-            let kinds = (kind(&tree), kind(&target));
-            tree.attach(&target).context("mount at", shown(&self.target)).map_err(|error| {
-                match (error.errno(), kinds) {
-                    (Errno::ENOTDIR | Errno::EINVAL, (Ok(a), Ok(b)))
-                        if (a == SFlag::S_IFDIR) != (b == SFlag::S_IFDIR) =>
-                    {
-                        error.with_reason("one of mount and mount point is a directory, the other is not")
-                    }
-                    (Errno::EPERM, _) => error.with_hint("this needs CAP_SYS_ADMIN over the mount namespace"),
-                    _ => error,
+            let is_directory = directory(tree.as_fd());
+            tree.attach(target.as_fd()).context("mount at", shown(&self.target)).map_err(|error| match error.errno() {
+                Errno::ENOTDIR | Errno::EINVAL if is_directory != directory(target.as_fd()) => {
+                    error.with_reason("one of mount and mount point is a directory, the other is not")
                 }
+                Errno::EPERM => error.with_hint("this needs CAP_SYS_ADMIN over the mount namespace"),
+                _ => error,
             })
         };
         let mut mounted = attach(tree)?;
@@ -272,9 +279,15 @@ impl Line {
             let locked = locked?;
             mounted = attach(locked)?;
         }
-        journal.mounted(&target, &mounted)?;
-        if on_root {
-            root.replace(mounted);
+        let now = place(&mounted).context("stat", shown(&self.target))?;
+        let nested = !journal.own.insert(now.mount) || journal.own.contains(&at.mount);
+        if at == root.place() {
+            if !nested {
+                journal.steps.push(Step::MountedOnRoot(mounted.try_clone().context("duplicate", "mount")?));
+            }
+            *root = Root::of(mounted).context("stat", shown(&self.target))?;
+        } else if !nested {
+            journal.steps.push(Step::Mounted(root.clone(), self.target.clone()));
         }
         Ok(())
     }
@@ -292,17 +305,8 @@ fn locked(mounted: &OwnedFd, path: &Path) -> Result<Tree> {
 
 const NO_MOUNT_POINT: &str = "it is no mount point, or locked by a more privileged mount namespace";
 
-/// Whether the target is the root itself, so that what is mounted there is the root from now on.
-fn same(target: &OwnedFd, root: &Root) -> Result<bool> {
-    let id = |fd: std::os::fd::BorrowedFd<'_>| -> nix::Result<(u64, u64, u64)> {
-        let stat = fstat(fd)?;
-        Ok((stat.st_dev, stat.st_ino, mount_id(fd).unwrap_or(0)))
-    };
-    Ok(id(target.as_fd()).context("stat", "mount point")? == id(root.dir()).context("stat", "root")?)
-}
-
-fn bind(place: impl AsFd, recursive: bool, path: &Path) -> Result<Tree> {
-    Tree::bind(place, recursive).context("copy mount for", shown(path)).map_err(|error| match error.errno() {
+fn bind(source: impl AsFd, recursive: bool, path: &Path) -> Result<Tree> {
+    Tree::bind(source, recursive).context("copy mount for", shown(path)).map_err(|error| match error.errno() {
         Errno::EINVAL if !recursive => {
             error.with_hint("mounts below it were made by a more privileged mount namespace: only rec copies them")
         }
@@ -370,7 +374,7 @@ impl Owner {
         if uid.is_none() && gid.is_none() {
             return Ok(());
         }
-        fchownat(&made.parent, made.name.as_c_str(), uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
+        fchownat(made.parent.as_fd(), made.name.as_c_str(), uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
             .context("change owner of", shown(path))
     }
 }

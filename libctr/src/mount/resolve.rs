@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
@@ -11,19 +12,21 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::symlinkat;
 
 use crate::error::{Context, Errno, Error, Result, show};
+use crate::sys::mount::{Place, place};
 
 /// A directory that is `/` for the paths resolved in it: absolute links and `..` end there, as they will when it has become
 /// the root.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Root {
-    dir: OwnedFd,
+    dir: Rc<OwnedFd>,
+    place: Place,
     walk: bool,
 }
 
 /// Something that was made below a [`Root`]: the directory that it is in, and its name.
 #[derive(Debug)]
 pub(super) struct Made {
-    pub(super) parent: OwnedFd,
+    pub(super) parent: Rc<OwnedFd>,
     pub(super) name: CString,
     pub(super) is_dir: bool,
 }
@@ -38,7 +41,7 @@ impl Root {
     pub fn open(path: &Path) -> Result<Root> {
         let dir =
             openat(AT_FDCWD, path, PATH_ONLY | OFlag::O_DIRECTORY, Mode::empty()).context("open root", show(path))?;
-        Ok(Root { dir, walk: false })
+        Root::of(dir).context("stat root", show(path))
     }
 
     /// The root itself.
@@ -46,9 +49,20 @@ impl Root {
         self.dir.as_fd()
     }
 
-    /// Another directory takes its place: what has been mounted on it.
-    pub(super) fn replace(&mut self, dir: OwnedFd) {
-        self.dir = dir;
+    /// An open directory as the root.
+    pub(super) fn of(dir: OwnedFd) -> nix::Result<Root> {
+        let place = place(&dir)?;
+        Ok(Root { dir: Rc::new(dir), place, walk: false })
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Whether this is the descriptor of the root itself.
+    pub(super) fn is(&self, dir: &Rc<OwnedFd>) -> bool {
+        Rc::ptr_eq(&self.dir, dir)
     }
 
     /// Opens what `path` names below the root, with `O_PATH`; links are followed, the last one too. Where openat2(2) is
@@ -66,7 +80,7 @@ impl Root {
         let relative = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         // EAGAIN: something was renamed or mounted meanwhile, so that the kernel could not tell
         for _ in 0..128 {
-            match openat2(&self.dir, relative, how) {
+            match openat2(self.dir.as_fd(), relative, how) {
                 Err(Errno::EAGAIN) => {}
                 Err(Errno::ENOSYS | Errno::EPERM) => return self.walk(path),
                 other => return other,
@@ -118,22 +132,24 @@ impl Root {
 
     /// Opens the directory `path` below the root, making it and its missing parents with `mode`. Every one is made on the
     /// descriptor of its parent; what was made is added to `made`.
-    pub(super) fn make_dir(&self, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<OwnedFd> {
-        let mut here = self.dir.try_clone().context("duplicate", "root")?;
+    pub(super) fn make_dir(&self, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<Rc<OwnedFd>> {
+        let mut here = Rc::clone(&self.dir);
         let mut walked = PathBuf::new();
         for component in path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir)) {
             walked.push(component);
             here = match (self.resolve(&walked), component) {
                 (Err(Errno::ENOENT), Component::Normal(name)) => make_one_dir(here, name, &walked, mode, made)?,
-                (other, _) => other.context("open", shown(&walked))?,
+                (other, _) => Rc::new(other.context("open", shown(&walked))?),
             };
         }
-        require_directory(&here).context("use as directory", shown(&walked))?;
+        if !self.is(&here) && made.last().is_none_or(|made| !Rc::ptr_eq(&made.parent, &here)) {
+            require_directory(&here).context("use as directory", shown(&walked))?;
+        }
         Ok(here)
     }
 
     /// Opens the directory that `path` is in, making it where it is missing, and returns it with the last name of `path`.
-    pub(super) fn make_parent(&self, path: &Path, made: &mut Vec<Made>) -> Result<(OwnedFd, CString)> {
+    pub(super) fn make_parent(&self, path: &Path, made: &mut Vec<Made>) -> Result<(Rc<OwnedFd>, CString)> {
         let (parent, name) = (path.parent(), path.file_name());
         let (Some(parent), Some(name)) = (parent, name) else {
             return Err(Error::invalid("make", shown(path), "it needs a name that is not . or .."));
@@ -147,7 +163,7 @@ impl Root {
     pub(super) fn make_file(&self, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<(OwnedFd, bool)> {
         let (parent, name) = self.make_parent(path, made)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match openat(&parent, name.as_c_str(), flags, mode) {
+        match openat(parent.as_fd(), name.as_c_str(), flags, mode) {
             Err(Errno::EEXIST) => Ok((self.resolve(path).context("open", shown(path))?, false)),
             other => {
                 let file = other.context("create file", shown(path))?;
@@ -161,8 +177,10 @@ impl Root {
     /// Makes the symbolic link `path`. One that says the same may be there.
     pub(super) fn make_link(&self, path: &Path, target: &OsStr, made: &mut Vec<Made>) -> Result<()> {
         let (parent, name) = self.make_parent(path, made)?;
-        match symlinkat(target, &parent, name.as_c_str()) {
-            Err(Errno::EEXIST) if readlinkat(&parent, name.as_c_str()).is_ok_and(|text| text == target) => Ok(()),
+        match symlinkat(target, parent.as_fd(), name.as_c_str()) {
+            Err(Errno::EEXIST) if readlinkat(parent.as_fd(), name.as_c_str()).is_ok_and(|text| text == target) => {
+                Ok(())
+            }
             other => {
                 other.context("make symbolic link", shown(path))?;
                 made.push(Made { parent, name, is_dir: false });
@@ -172,18 +190,26 @@ impl Root {
     }
 }
 
-fn make_one_dir(parent: OwnedFd, name: &OsStr, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<OwnedFd> {
-    mkdirat(&parent, name, mode).context("make directory", shown(path)).map_err(|error| match error.errno() {
-        Errno::EEXIST => error.with_reason("a symbolic link to nothing is there"),
-        _ => error,
+fn make_one_dir(
+    parent: Rc<OwnedFd>,
+    name: &OsStr,
+    path: &Path,
+    mode: Mode,
+    made: &mut Vec<Made>,
+) -> Result<Rc<OwnedFd>> {
+    mkdirat(parent.as_fd(), name, mode).context("make directory", shown(path)).map_err(|error| {
+        match error.errno() {
+            Errno::EEXIST => error.with_reason("a symbolic link to nothing is there"),
+            _ => error,
+        }
     })?;
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let dir = openat(&parent, name, flags, Mode::empty()).context("open", shown(path))?;
+    let dir = openat(parent.as_fd(), name, flags, Mode::empty()).context("open", shown(path))?;
     // whatever the umask is
     fchmod(&dir, mode).context("set mode of", shown(path))?;
     let name = CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
     made.push(Made { parent, name, is_dir: true });
-    Ok(dir)
+    Ok(Rc::new(dir))
 }
 
 /// A path below the root as messages say it.

@@ -119,16 +119,39 @@ pub fn mount_setattr(dir: impl AsFd, path: &CStr, flags: u32, attr: &mount_attr)
     check(unsafe { libc::syscall(libc::SYS_mount_setattr, dir, path.as_ptr(), flags, attr, size) }).map(drop)
 }
 
-/// The number of the mount that `fd` is on, as in `/proc/PID/mountinfo` (Linux 5.8).
+/// What identifies an open file or directory as it is reached: its filesystem, its inode, and the mount that it is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Major and minor number of the filesystem's device.
+    pub device: (u32, u32),
+    /// Its inode.
+    pub inode: u64,
+    /// The number of the mount, as in `/proc/PID/mountinfo`.
+    pub mount: u64,
+}
+
+/// Where `fd` is (Linux 5.8).
 ///
 /// # Errors
 /// ENOSYS: older than 5.8. What statx(2) says.
 #[doc(alias = "statx")]
-pub fn mount_id(fd: impl AsFd) -> nix::Result<u64> {
+pub fn place(fd: impl AsFd) -> nix::Result<Place> {
     // SAFETY: all zeroes is a valid statx.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     let (fd, flags) = (fd.as_fd().as_raw_fd(), AT_EMPTY_PATH);
+    let mask = libc::STATX_MNT_ID | libc::STATX_INO;
     // SAFETY: the path is an empty C string, and the kernel fills `stat`.
-    check(unsafe { libc::statx(fd, c"".as_ptr(), flags, libc::STATX_MNT_ID, &raw mut stat) }.into())?;
-    if stat.stx_mask & libc::STATX_MNT_ID == 0 { Err(nix::errno::Errno::ENOSYS) } else { Ok(stat.stx_mnt_id) }
+    check(unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, &raw mut stat) }.into())?;
+    if stat.stx_mask & mask != mask {
+        return Err(nix::errno::Errno::ENOSYS);
+    }
+    Ok(Place { device: (stat.stx_dev_major, stat.stx_dev_minor), inode: stat.stx_ino, mount: stat.stx_mnt_id })
+}
+
+/// The number of the mount that `fd` is on (Linux 5.8).
+///
+/// # Errors
+/// As [`place`].
+pub fn mount_id(fd: impl AsFd) -> nix::Result<u64> {
+    place(fd).map(|place| place.mount)
 }
