@@ -107,9 +107,9 @@ impl Line {
                 let source = source.open()?;
                 let mut tree = match &source {
                     Opened::Tree(tree) => Tree::from_fd(tree.try_clone().context("duplicate", "tree")?),
-                    Opened::Place(place) => bind(place, *recursive, path)?,
+                    Opened::Place(place) => bind(place, *recursive, *attributes, path)?,
                 };
-                if !attributes.is_empty() {
+                if !attributes.is_empty() && matches!(source, Opened::Tree(_)) {
                     tree.set(*attributes, *recursive)
                         .context("set attributes of mount for", shown(path))
                         .map_err(|error| explain_attributes(error, *attributes))?;
@@ -120,8 +120,7 @@ impl Line {
                 self.attach(tree, target, *lock, root, journal)
             }
             Op::Device(device) => {
-                let mut tree = bind(device.open()?, false, path)?;
-                tree.set(Attributes::new(&["nosuid", "noexec"])?, false).context("set attributes of", shown(path))?;
+                let tree = bind(device.open()?, false, Attributes::new(&["nosuid", "noexec"])?, path)?;
                 let target = self.make_mount_point(&tree, root, made)?;
                 self.attach(tree, target, false, root, journal)
             }
@@ -165,7 +164,7 @@ impl Line {
             }
             Op::Namespace(reference, kind) => {
                 let namespace = reference.open(*kind)?;
-                let tree = bind(namespace.as_fd(), false, path)?;
+                let tree = bind(namespace.as_fd(), false, Attributes::default(), path)?;
                 let target = self.make_mount_point(&tree, root, made)?;
                 journal.made(root, std::mem::take(made));
                 self.attach(tree, target, false, root, journal)
@@ -173,13 +172,9 @@ impl Line {
             Op::Move(from) => {
                 let tree = Tree::from_fd(root.resolve(from).context("open", shown(from))?);
                 let target = self.resolve(root)?;
-                tree.attach(&target).map(drop).context("move mount to", shown(path)).map_err(|error| {
-                    match error.errno() {
-                        Errno::EINVAL => {
-                            error.with_hint("the source is no mount point, locked, or below a shared mount")
-                        }
-                        _ => error,
-                    }
+                tree.attach(&target).context("move mount to", shown(path)).map_err(|error| match error.errno() {
+                    Errno::EINVAL => error.with_hint("the source is no mount point, locked, or below a shared mount"),
+                    _ => error,
                 })
             }
             Op::Mask => {
@@ -190,10 +185,7 @@ impl Line {
                     Tree::filesystem(c"tmpfs", None, &options, Attributes::new(&["ro", "nosuid", "nodev", "noexec"])?)?
                 } else {
                     let null = Device { name: "null", number: (1, 3) }.open()?;
-                    let mut tree = bind(null, false, path)?;
-                    tree.set(Attributes::new(&["ro", "nosuid", "noexec"])?, false)
-                        .context("set attributes of", shown(path))?;
-                    tree
+                    bind(null, false, Attributes::new(&["ro", "nosuid", "noexec"])?, path)?
                 };
                 self.attach(tree, target, false, root, journal)
             }
@@ -262,30 +254,33 @@ impl Line {
     ) -> Result<()> {
         let at = place(target.as_fd()).context("stat", shown(&self.target))?;
         let directory = |fd: BorrowedFd<'_>| kind(fd).is_ok_and(|kind| kind == SFlag::S_IFDIR);
-        let attach = |tree: Tree| {
-            let is_directory = directory(tree.as_fd());
+        let attach = |tree: &Tree| {
             tree.attach(target.as_fd()).context("mount at", shown(&self.target)).map_err(|error| match error.errno() {
-                Errno::ENOTDIR | Errno::EINVAL if is_directory != directory(target.as_fd()) => {
+                Errno::ENOTDIR | Errno::EINVAL if directory(tree.as_fd()) != directory(target.as_fd()) => {
                     error.with_reason("one of mount and mount point is a directory, the other is not")
                 }
                 Errno::EPERM => error.with_hint("this needs CAP_SYS_ADMIN over the mount namespace"),
                 _ => error,
             })
         };
-        let mut mounted = attach(tree)?;
+        attach(&tree)?;
+        let mut mounted = tree;
         if lock {
             let locked = locked(&mounted, &self.target);
             detach(&mounted).context("detach unlocked mount from", shown(&self.target))?;
             let locked = locked?;
-            mounted = attach(locked)?;
+            attach(&locked)?;
+            mounted = locked;
         }
         let now = place(&mounted).context("stat", shown(&self.target))?;
         let nested = !journal.own.insert(now.mount) || journal.own.contains(&at.mount);
         if at == root.place() {
             if !nested {
-                journal.steps.push(Step::MountedOnRoot(mounted.try_clone().context("duplicate", "mount")?));
+                journal
+                    .steps
+                    .push(Step::MountedOnRoot(mounted.as_fd().try_clone_to_owned().context("duplicate", "mount")?));
             }
-            *root = Root::of(mounted).context("stat", shown(&self.target))?;
+            *root = Root::of(mounted.into_mounted()).context("stat", shown(&self.target))?;
         } else if !nested {
             journal.steps.push(Step::Mounted(root.clone(), self.target.clone()));
         }
@@ -293,7 +288,7 @@ impl Line {
     }
 }
 
-fn locked(mounted: &OwnedFd, path: &Path) -> Result<Tree> {
+fn locked(mounted: &impl AsFd, path: &Path) -> Result<Tree> {
     Tree::locked(mounted.as_fd()).context("lock mount at", shown(path)).map_err(|error| match error.errno() {
         Errno::ENOTDIR => error.with_reason("only directories can be locked"),
         Errno::ENOSPC | Errno::EPERM => {
@@ -305,13 +300,17 @@ fn locked(mounted: &OwnedFd, path: &Path) -> Result<Tree> {
 
 const NO_MOUNT_POINT: &str = "it is no mount point, or locked by a more privileged mount namespace";
 
-fn bind(source: impl AsFd, recursive: bool, path: &Path) -> Result<Tree> {
-    Tree::bind(source, recursive).context("copy mount for", shown(path)).map_err(|error| match error.errno() {
-        Errno::EINVAL if !recursive => {
-            error.with_hint("mounts below it were made by a more privileged mount namespace: only rec copies them")
+fn bind(source: impl AsFd, recursive: bool, attributes: Attributes, path: &Path) -> Result<Tree> {
+    Tree::bind_with(source, recursive, attributes).context("copy mount for", shown(path)).map_err(|error| {
+        match error.errno() {
+            Errno::EINVAL if !recursive => {
+                error.with_hint("mounts below it were made by a more privileged mount namespace: only rec copies them")
+            }
+            Errno::EPERM if attributes.is_empty() => {
+                error.with_hint("this needs CAP_SYS_ADMIN over the mount namespace")
+            }
+            _ => explain_attributes(error, attributes),
         }
-        Errno::EPERM => error.with_hint("this needs CAP_SYS_ADMIN over the mount namespace"),
-        _ => error,
     })
 }
 

@@ -26,12 +26,13 @@ fn new_filesystem(fstype: &str, options: &[(CString, Option<CString>)], attribut
     calls
 }
 
-fn copy(source: &str, recursive: bool) -> Vec<String> {
+fn copy(source: &str, recursive: bool, attributes: Attributes) -> Vec<String> {
+    let comma = if attributes.is_empty() { "" } else { ", " };
     let flags = if recursive { "OPEN_TREE_CLONE|AT_RECURSIVE" } else { "OPEN_TREE_CLONE" };
     vec![
         format!("openat({source}, O_PATH)"),
         format!("open_tree({source}, {flags})"),
-        format!("mount_setattr({source}, AT_RECURSIVE, MS_PRIVATE)"),
+        format!("mount_setattr({source}, AT_RECURSIVE, MS_PRIVATE{comma}{attributes})"),
     ]
 }
 
@@ -65,15 +66,10 @@ impl Line {
                 calls.extend(make(*mkdir, "mkdirat").chain([attach()]));
             }
             Op::Bind { source, recursive, attributes: wanted, lock: locked, mkdir } => {
-                let source = match source {
-                    Source::Path(path) => {
-                        let name = show(path).to_string();
-                        calls = copy(&name, *recursive);
-                        name
-                    }
-                    Source::Fd(number) => format!("fd:{number}"),
-                };
-                calls.extend(attributes(&source, wanted, *recursive));
+                match source {
+                    Source::Path(path) => calls = copy(&show(path).to_string(), *recursive, *wanted),
+                    Source::Fd(number) => calls.extend(attributes(&format!("fd:{number}"), wanted, *recursive)),
+                }
                 calls.extend(make(*mkdir, "mkdirat").chain([attach()]));
                 if *locked {
                     calls.extend(lock());
@@ -81,9 +77,8 @@ impl Line {
                 }
             }
             Op::Device(device) => {
-                let source = format!("/dev/{}", device.name);
-                calls = copy(&source, false);
-                calls.push(format!("mount_setattr({source}, nosuid,noexec)"));
+                let attributes = Attributes::new(&["nosuid", "noexec"]).unwrap_or_default();
+                calls = copy(&format!("/dev/{}", device.name), false, attributes);
                 calls.extend(make(true, "openat").chain([attach()]));
             }
             Op::Dir { mode, .. } => calls.push(format!("mkdirat({target}, {:o}) where it is missing", mode.bits())),
@@ -111,7 +106,7 @@ impl Line {
                 calls.extend(make(*mkdir, "mkdirat").chain([attach()]));
             }
             Op::Namespace(reference, _) => {
-                calls = copy(&reference.to_string(), false);
+                calls = copy(&reference.to_string(), false, Attributes::default());
                 calls.extend(make(true, "openat").chain([attach()]));
             }
             Op::Move(from) => {

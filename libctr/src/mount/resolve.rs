@@ -20,6 +20,7 @@ use crate::sys::mount::{Place, place};
 pub struct Root {
     dir: Rc<OwnedFd>,
     place: Place,
+    umask: Mode,
     walk: bool,
 }
 
@@ -52,7 +53,7 @@ impl Root {
     /// An open directory as the root.
     pub(super) fn of(dir: OwnedFd) -> nix::Result<Root> {
         let place = place(&dir)?;
-        Ok(Root { dir: Rc::new(dir), place, walk: false })
+        Ok(Root { dir: Rc::new(dir), place, umask: umask(), walk: false })
     }
 
     /// Where it is.
@@ -135,17 +136,49 @@ impl Root {
     pub(super) fn make_dir(&self, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<Rc<OwnedFd>> {
         let mut here = Rc::clone(&self.dir);
         let mut walked = PathBuf::new();
+        // the root is a directory, and so is what is made here
+        let mut new = true;
         for component in path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir)) {
             walked.push(component);
-            here = match (self.resolve(&walked), component) {
-                (Err(Errno::ENOENT), Component::Normal(name)) => make_one_dir(here, name, &walked, mode, made)?,
+            let found = self.resolve(&walked);
+            new = matches!(found, Err(Errno::ENOENT));
+            here = match (found, component) {
+                (Err(Errno::ENOENT), Component::Normal(name)) => self.make_one_dir(here, name, &walked, mode, made)?,
                 (other, _) => Rc::new(other.context("open", shown(&walked))?),
             };
         }
-        if !self.is(&here) && made.last().is_none_or(|made| !Rc::ptr_eq(&made.parent, &here)) {
+        if !new {
             require_directory(&here).context("use as directory", shown(&walked))?;
         }
         Ok(here)
+    }
+
+    fn make_one_dir(
+        &self,
+        parent: Rc<OwnedFd>,
+        name: &OsStr,
+        path: &Path,
+        mode: Mode,
+        made: &mut Vec<Made>,
+    ) -> Result<Rc<OwnedFd>> {
+        mkdirat(parent.as_fd(), name, mode).context("make directory", shown(path)).map_err(|error| {
+            match error.errno() {
+                Errno::EEXIST => error.with_reason("a symbolic link to nothing is there"),
+                _ => error,
+            }
+        })?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = openat(parent.as_fd(), name, flags, Mode::empty()).context("open", shown(path))?;
+        self.set_mode(&dir, mode, path)?;
+        let name =
+            CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
+        made.push(Made { parent, name, is_dir: true });
+        Ok(Rc::new(dir))
+    }
+
+    /// Sets the mode of what has just been made, if the umask has taken something away.
+    fn set_mode(&self, file: &OwnedFd, mode: Mode, path: &Path) -> Result<()> {
+        if self.umask.intersects(mode) { fchmod(file, mode).context("set mode of", shown(path)) } else { Ok(()) }
     }
 
     /// Opens the directory that `path` is in, making it where it is missing, and returns it with the last name of `path`.
@@ -167,7 +200,7 @@ impl Root {
             Err(Errno::EEXIST) => Ok((self.resolve(path).context("open", shown(path))?, false)),
             other => {
                 let file = other.context("create file", shown(path))?;
-                fchmod(&file, mode).context("set mode of", shown(path))?;
+                self.set_mode(&file, mode, path)?;
                 made.push(Made { parent, name, is_dir: false });
                 Ok((file, true))
             }
@@ -190,26 +223,12 @@ impl Root {
     }
 }
 
-fn make_one_dir(
-    parent: Rc<OwnedFd>,
-    name: &OsStr,
-    path: &Path,
-    mode: Mode,
-    made: &mut Vec<Made>,
-) -> Result<Rc<OwnedFd>> {
-    mkdirat(parent.as_fd(), name, mode).context("make directory", shown(path)).map_err(|error| {
-        match error.errno() {
-            Errno::EEXIST => error.with_reason("a symbolic link to nothing is there"),
-            _ => error,
-        }
-    })?;
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let dir = openat(parent.as_fd(), name, flags, Mode::empty()).context("open", shown(path))?;
-    // whatever the umask is
-    fchmod(&dir, mode).context("set mode of", shown(path))?;
-    let name = CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
-    made.push(Made { parent, name, is_dir: true });
-    Ok(Rc::new(dir))
+/// The file mode creation mask, which only proc(5) tells without changing it; all of it where that is not there.
+fn umask() -> Mode {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let mask = line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok());
+    Mode::from_bits_retain(mask.unwrap_or(0o7777))
 }
 
 /// A path below the root as messages say it.

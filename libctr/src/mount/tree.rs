@@ -149,12 +149,21 @@ impl Tree {
     /// namespace made, which a copy of it alone would uncover.
     #[doc(alias = "open_tree")]
     pub fn bind(source: impl AsFd, recursive: bool) -> nix::Result<Tree> {
+        Tree::bind_with(source, recursive, Attributes::default())
+    }
+
+    /// As [`Tree::bind`] and then [`Tree::set`], in one call: with `recursive` of every mount of the tree.
+    pub(super) fn bind_with(source: impl AsFd, recursive: bool, attributes: Attributes) -> nix::Result<Tree> {
         let flags = AT_EMPTY_PATH as u32 | OPEN_TREE_CLONE | if recursive { AT_RECURSIVE as u32 } else { 0 };
         let tree = open_tree(source, c"", flags)?;
-        let private = mount_attr { attr_set: 0, attr_clr: 0, propagation: MsFlags::MS_PRIVATE.bits(), userns_fd: 0 };
-        let set = mount_setattr(&tree, c"", AT_EMPTY_PATH as u32 | AT_RECURSIVE as u32, &private);
+        let propagation = MsFlags::MS_PRIVATE.bits();
+        let attr = mount_attr { attr_set: attributes.set, attr_clr: attributes.clear, propagation, userns_fd: 0 };
+        let set = mount_setattr(&tree, c"", AT_EMPTY_PATH as u32 | AT_RECURSIVE as u32, &attr);
         let mut tree = Tree::from_fd(tree);
-        tree.later.private = is_missing(set)?;
+        if is_missing(set)? {
+            tree.later.private = true;
+            tree.later.attributes.extend((!attributes.is_empty()).then_some((attributes, recursive)));
+        }
         Ok(tree)
     }
 
@@ -265,14 +274,19 @@ impl Tree {
         if self.later.private || !self.later.attributes.is_empty() { Err(Errno::ENOSYS) } else { Ok(self.fd) }
     }
 
-    /// Attaches it on `target`, a directory for a tree whose root is one, else a file. What is returned is the root of
-    /// what is now mounted there.
+    /// Its descriptor, when it is attached.
+    pub(super) fn into_mounted(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// Attaches it on `target`, a directory for a tree whose root is one, else a file. The descriptor then is that
+    /// of the root of what is mounted there.
     ///
     /// # Errors
     /// ENOTDIR: one is a directory, the other is not. EINVAL: `target` is in another mount namespace. EPERM: no CAP_SYS_ADMIN over
     /// the mount namespace.
     #[doc(alias = "move_mount")]
-    pub fn attach(self, target: impl AsFd) -> nix::Result<OwnedFd> {
+    pub fn attach(&self, target: impl AsFd) -> nix::Result<()> {
         move_mount(&self.fd, c"", target, c"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)?;
         let finish = || {
             if self.later.private {
@@ -287,7 +301,7 @@ impl Tree {
             let _ = detach(&self.fd);
             return Err(errno);
         }
-        Ok(self.fd)
+        Ok(())
     }
 
     /// A copy of the tree that is mounted at `mounted`, a directory, which the caller itself cannot change any more: what is
