@@ -533,3 +533,13 @@ fn the_filesystems_of_the_kernel_are_mounted() {
     assert_eq!(run.words(), expected, "{}", run.stderr);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
 }
+
+#[test]
+fn a_masked_proc_stays_masked() {
+    let script = "exec 2>/err; wc -c </proc/timer_list; for p in timer_list keys sys bus acpi; do
+        umount /proc/$p && echo DONE; umount -l /proc/$p && echo DONE; mount -o remount,bind,rw /proc/$p && echo DONE; done
+        grep -c ' /proc/sys ro,' /proc/self/mountinfo; echo 1 >/proc/sys/net/ipv4/ip_forward; grep -o 'ip_forward.*' /err; cat /proc/1/comm; echo end";
+    let line = container_line("--mask-proc -- /bin/sh -s");
+    let run = common::arena(&format!("{line} <<'END'\n{script}\nEND\n"));
+    assert_eq!(run.words().join(" "), "0 1 ip_forward: Read-only file system sh end", "{} {}", run.stdout, run.stderr);
+}

@@ -1,7 +1,7 @@
 //! Making a directory the root of the mount namespace: pivot_root(2) and what must surround it.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -10,10 +10,23 @@ use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::{chdir, fchdir, pivot_root};
 
 use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
+use crate::mount::{Attributes, Tree};
 use crate::sys::mount::{
-    Config, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH,
-    fsconfig, fsmount, fsopen, mount_id, move_mount,
+    Config, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH,
+    MOVE_MOUNT_T_EMPTY_PATH, fsconfig, fsmount, fsopen, mount_id, move_mount,
 };
+
+/// What container engines hide in `/proc`.
+pub const MASKED: [&CStr; 9] =
+    [c"acpi", c"asound", c"kcore", c"keys", c"latency_stats", c"sched_debug", c"scsi", c"timer_list", c"timer_stats"];
+/// What they make read-only there.
+pub const READ_ONLY: [&CStr; 5] = [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
+
+const BOTH_EMPTY: u32 = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+
+fn fault_of(operation: &'static str, name: &'static CStr, errno: Errno) -> Fault<'static> {
+    Fault::new(operation, Object::Text(name.to_bytes()), errno)
+}
 
 /// A directory that is going to be the root, held open: what its path means later does not matter.
 #[derive(Debug)]
@@ -66,6 +79,47 @@ impl NewRoot {
         let proc = fsmount(&context, attributes).map_err(fault("mount", revealing))?;
         move_mount(&proc, c"", &target, c"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
             .map_err(fault("mount", None))
+    }
+
+    /// Hides what the mounted `/proc` tells of the host or lets change there: [`MASKED`] files and directories are empty,
+    /// [`READ_ONLY`] ones read-only, for good, the container's root included (see [`Tree::locked`]). `null` is the null device.
+    /// Allocates nothing.
+    ///
+    /// # Errors
+    /// Those of mount_setattr(2) and of [`Tree::locked`].
+    pub fn mask_proc(&self, null: impl AsFd) -> std::result::Result<(), Fault<'static>> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let open = |dir: BorrowedFd<'_>, name: &CStr| openat(dir, name, flags, Mode::empty());
+        let proc = open(self.dir.as_fd(), c"proc").map_err(|errno| fault_of("open", c"/proc", errno))?;
+        let read_only = Attributes::READ_ONLY;
+        for (name, masked) in READ_ONLY.map(|name| (name, false)).into_iter().chain(MASKED.map(|name| (name, true))) {
+            let mask = || -> nix::Result<()> {
+                let target = match open(proc.as_fd(), name) {
+                    Err(Errno::ENOENT) => return Ok(()),
+                    other => other?,
+                };
+                let directory = fstat(&target)?.st_mode & libc::S_IFMT == libc::S_IFDIR;
+                let tree = match (masked, directory) {
+                    (true, true) => {
+                        let context = fsopen(c"tmpfs")?;
+                        fsconfig(&context, Config::Create)?;
+                        let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+                        return move_mount(fsmount(&context, attributes)?, c"", &target, c"", BOTH_EMPTY);
+                    }
+                    (true, false) => Tree::bind_with(null.as_fd(), false, read_only)?,
+                    (false, _) => Tree::bind_with(&target, false, read_only)?,
+                };
+                tree.attach(&target)
+            };
+            mask().map_err(|errno| fault_of("mask in /proc", name, errno))?;
+        }
+        let lock = || -> nix::Result<()> {
+            let locked = Tree::locked(proc.as_fd())?;
+            fchdir(&proc)?;
+            umount2(c".", MntFlags::MNT_DETACH)?;
+            locked.attach(open(self.dir.as_fd(), c"proc")?)
+        };
+        lock().map_err(|errno| fault_of("lock", c"/proc", errno).with_hint("this needs a user namespace for a moment"))
     }
 
     /// Makes it the root of the mount namespace, detaches the old root with all that is mounted on it, and changes the working

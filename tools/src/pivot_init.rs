@@ -42,6 +42,9 @@ pub struct PivotInit {
     /// do not mount /proc
     #[argh(switch)]
     no_proc: bool,
+    /// hide what /proc tells of the host, and make read-only what changes it there; nobody inside can undo it
+    #[argh(switch)]
+    mask_proc: bool,
     /// working directory of INIT, in the new root; / by default
     #[argh(option, arg_name = "DIR")]
     cwd: Option<String>,
@@ -120,6 +123,10 @@ impl Tool for PivotInit {
         if self.init && self.as_pid_1 {
             return Err(usage("--init", "excludes --as-pid-1"));
         }
+        if self.mask_proc && self.no_proc {
+            return Err(usage("--mask-proc", "excludes --no-proc"));
+        }
+        let null = self.mask_proc.then(libctr::mount::null_device).transpose()?;
         let told = Told::new(&self)?;
         let root = NewRoot::open(&self.root, self.bind_root)?;
         let image = program.image().map_err(Failure::Usage)?;
@@ -138,6 +145,9 @@ impl Tool for PivotInit {
             setsid().map_err(|errno| Fault::new("make session", Object::None, errno))?;
             if !self.no_proc {
                 root.mount_proc()?;
+                if let Some(null) = &null {
+                    root.mask_proc(null)?;
+                }
             }
             root.pivot()?;
             match &cwd {

@@ -184,7 +184,7 @@ impl Line {
                     let options = [option(c"mode", c"0"), option(c"size", c"4k")];
                     Tree::filesystem(c"tmpfs", None, &options, Attributes::new(&["ro", "nosuid", "nodev", "noexec"])?)?
                 } else {
-                    let null = Device { name: "null", number: (1, 3) }.open()?;
+                    let null = null_device()?;
                     bind(null, false, Attributes::new(&["ro", "nosuid", "noexec"])?, path)?
                 };
                 self.attach(tree, target, false, root, journal)
@@ -344,6 +344,14 @@ impl Source {
             }
         }
     }
+}
+
+/// The null device, verified to be that, to be mounted over what is to be hidden.
+///
+/// # Errors
+/// ENODEV: something else is at `/dev/null`. Those of open(2).
+pub fn null_device() -> Result<OwnedFd> {
+    Device { name: "null", number: (1, 3) }.open()
 }
 
 impl Device {

@@ -20,6 +20,7 @@ mod resolve;
 mod rootfs;
 mod tree;
 
+pub use apply::null_device;
 pub use hold::Held;
 pub use plan::Plan;
 pub use resolve::Root;

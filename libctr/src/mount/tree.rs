@@ -45,6 +45,9 @@ const NAMES: [(&str, u64, u64); 14] = [
 ];
 
 impl Attributes {
+    /// `ro`.
+    pub const READ_ONLY: Attributes = Attributes { set: MOUNT_ATTR_RDONLY, clear: 0 };
+
     /// Adds the attribute of this name, as mount(8) has it; the later of two that contradict each other holds. Returns whether
     /// there is one.
     pub fn add(&mut self, name: &str) -> bool {
@@ -153,7 +156,7 @@ impl Tree {
     }
 
     /// As [`Tree::bind`] and then [`Tree::set`], in one call: with `recursive` of every mount of the tree.
-    pub(super) fn bind_with(source: impl AsFd, recursive: bool, attributes: Attributes) -> nix::Result<Tree> {
+    pub(crate) fn bind_with(source: impl AsFd, recursive: bool, attributes: Attributes) -> nix::Result<Tree> {
         let flags = AT_EMPTY_PATH as u32 | OPEN_TREE_CLONE | if recursive { AT_RECURSIVE as u32 } else { 0 };
         let tree = open_tree(source, c"", flags)?;
         let propagation = MsFlags::MS_PRIVATE.bits();
