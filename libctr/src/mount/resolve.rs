@@ -136,15 +136,35 @@ impl Root {
     pub(super) fn make_dir(&self, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<Rc<OwnedFd>> {
         let mut here = Rc::clone(&self.dir);
         let mut walked = PathBuf::new();
+        let mut parts =
+            path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir)).peekable();
         // the root is a directory, and so is what is made here
         let mut new = true;
-        for component in path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir)) {
-            walked.push(component);
-            let found = self.resolve(&walked);
-            new = matches!(found, Err(Errno::ENOENT));
-            here = match (found, component) {
-                (Err(Errno::ENOENT), Component::Normal(name)) => self.make_one_dir(here, name, &walked, mode, made)?,
-                (other, _) => Rc::new(other.context("open", shown(&walked))?),
+        while let Some(part) = parts.next() {
+            walked.push(part);
+            // the last one is probably missing, those above it are probably there
+            let made_first = match part {
+                Component::Normal(name) if parts.peek().is_none() => {
+                    self.make_one_dir(&here, name, &walked, mode, made)?
+                }
+                _ => None,
+            };
+            new = true;
+            here = match (made_first, part) {
+                (Some(dir), _) => dir,
+                (None, part) => match (self.resolve(&walked), part) {
+                    (Err(Errno::ENOENT), Component::Normal(name)) => {
+                        let dir = self.make_one_dir(&here, name, &walked, mode, made)?;
+                        dir.ok_or_else(|| {
+                            Error::new("make directory", shown(&walked), Errno::EEXIST)
+                                .with_reason("a symbolic link to nothing is there")
+                        })?
+                    }
+                    (other, _) => {
+                        new = false;
+                        Rc::new(other.context("open", shown(&walked))?)
+                    }
+                },
             };
         }
         if !new {
@@ -153,27 +173,25 @@ impl Root {
         Ok(here)
     }
 
+    /// Makes a directory; `None` where something is there already.
     fn make_one_dir(
         &self,
-        parent: Rc<OwnedFd>,
+        parent: &Rc<OwnedFd>,
         name: &OsStr,
         path: &Path,
         mode: Mode,
         made: &mut Vec<Made>,
-    ) -> Result<Rc<OwnedFd>> {
-        mkdirat(parent.as_fd(), name, mode).context("make directory", shown(path)).map_err(|error| {
-            match error.errno() {
-                Errno::EEXIST => error.with_reason("a symbolic link to nothing is there"),
-                _ => error,
-            }
-        })?;
+    ) -> Result<Option<Rc<OwnedFd>>> {
+        match mkdirat(parent.as_fd(), name, mode) {
+            Err(Errno::EEXIST) => return Ok(None),
+            other => other.context("make directory", shown(path))?,
+        }
+        let own = CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
+        made.push(Made { parent: Rc::clone(parent), name: own, is_dir: true });
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let dir = openat(parent.as_fd(), name, flags, Mode::empty()).context("open", shown(path))?;
         self.set_mode(&dir, mode, path)?;
-        let name =
-            CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
-        made.push(Made { parent, name, is_dir: true });
-        Ok(Rc::new(dir))
+        Ok(Some(Rc::new(dir)))
     }
 
     /// Sets the mode of what has just been made, if the umask has taken something away.
