@@ -222,3 +222,55 @@ fn killed_at_any_moment_it_leaves_no_loop_device() {
     );
     assert_eq!((run.stdout.trim(), run.code), ("end", Some(0)), "{}", run.stderr);
 }
+
+#[test]
+fn a_proc_can_show_another_pid_namespace() {
+    let run = arena(
+        "ns-enter --new pid -- sleep 60 & until p=$(pgrep -n -x sleep); do sleep 0.01; done; \
+         mount-setup --root /tmp -e \"none /p proc x-mkdir,pidns=pid:$p\"; cat /tmp/p/1/comm; ls -d /tmp/p/[0-9]* | wc -l; \
+         umount /tmp/p; rmdir /tmp/p; kill -9 $p; wait 2>/dev/null; mount-setup -e 'none /tmp/p proc x-mkdir,pidns=/proc/self/ns/net'; echo $?",
+    );
+    assert_eq!(run.words(), ["sleep", "1", "1"], "{}", run.stderr);
+    assert!(run.stderr.contains("use as namespace /proc/self/ns/net: is net, expected pid"), "{}", run.stderr);
+}
+
+#[test]
+fn locked_attributes_stay_on_every_submount() {
+    // what the host has set, a less privileged namespace cannot clear: both ways of making read-only keep all of it
+    for inject in ["", "strace -f -o /dev/null -e inject=mount_setattr:error=ENOSYS"] {
+        let run = arena(&format!(
+            "mkdir /tmp/t /tmp/to; mount -t tmpfs -o nosuid,nodev,noexec,noatime a /tmp/t; mkdir /tmp/t/b /tmp/t/c; \
+             mount -t tmpfs -o nodev b /tmp/t/b; mount -t tmpfs -o ro,nosuid,nosymfollow c /tmp/t/c; \
+             nsfd-create -U {MAPS} -- {INSIDE} {inject} mount-setup -e '/tmp/t /tmp/to bind rec,ro' -- \
+             sh -c 'grep \" /tmp/to\" /proc/self/mountinfo | cut -d\" \" -f6; mount -o remount,bind,ro,suid /tmp/to 2>/dev/null && echo DONE'; \
+             umount -R /tmp/t; rm -r /tmp/*"
+        ));
+        let expected = ["ro,nosuid,nodev,noexec,noatime", "ro,nodev,relatime", "ro,nosuid,relatime,nosymfollow"];
+        let same = |shown: &str, expected: &str| {
+            let sorted = |text: &str| {
+                let mut words: Vec<String> = text.split(',').map(str::to_owned).collect();
+                words.sort();
+                words
+            };
+            sorted(shown) == sorted(expected)
+        };
+        let words = run.words();
+        assert!(
+            words.len() == 3 && words.iter().zip(expected).all(|(a, b)| same(a, b)),
+            "{inject}: {} {}",
+            run.stdout,
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn a_sysfs_of_its_own_is_read_only_and_masked() {
+    let run = arena(&format!(
+        "nsfd-create -Un {MAPS} -- ns-enter --ns user,net --new mnt,ipc,cgroup -- \
+         mount-setup --root /mnt -e 'none / rootfs sys=yes,cgroup=ro,lock' -- sh -c 'ls /mnt/sys/class/net; touch /mnt/sys/x 2>&1 | grep -c \"x.:\"; \
+           for d in /sys/firmware /sys/devices/virtual/powercap; do [ ! -e $d ] || ls -A /mnt$d; done; umount /mnt/sys 2>/dev/null && echo DONE; \
+           grep -q \" /mnt/sys ro,\" /proc/self/mountinfo && echo ro; ls /mnt/sys/fs/cgroup/cgroup.procs'"
+    ));
+    assert_eq!(run.words(), ["lo", "1", "ro", "/mnt/sys/fs/cgroup/cgroup.procs"], "{} {}", run.stdout, run.stderr);
+}

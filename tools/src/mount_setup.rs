@@ -20,7 +20,7 @@ use crate::cli::{Chain, Failure, Tool, become_program, print, usage};
     note = "A line is SOURCE TARGET TYPE [OPTIONS]; \\040 is a space, # begins a comment. TARGET is below DIR, and found \
             there as if DIR were the root already. SOURCE is as this tool sees it, none where there is none.\n\
             TYPE: bind (rec, lock, ro, nosuid, nodev, noexec, nosymfollow, noatime, ...), fd (SOURCE is env:MNTFD_X or fd:N), dir and \
-            file (mode=, uid=, gid=, text=), symlink, dev (nodes=null:zero:full:random:urandom:tty:tun), devpts, mqueue, proc, sysfs, \
+            file (mode=, uid=, gid=, text=), symlink, dev (nodes=null:zero:full:random:urandom:tty:tun), devpts, mqueue, proc (pidns=NSREF), sysfs, \
             cgroup, image (squashfs, erofs, ext4), tmpfs and every other filesystem of the kernel, with its options; propagation (private, slave, shared, \
             unbindable, rec), remount (attributes, rec), umount, move (SOURCE is below DIR), ns (SOURCE is an NSREF, kind=KIND), mask (made \
             unreadable), lock (as the option, all that is mounted there), rootfs.\n\

@@ -15,6 +15,7 @@ use super::plan::{Device, Line, Op, Owner, Plan, Source};
 use super::resolve::{Made, Root, kind, shown};
 use super::tree::{Attributes, Tree, detach, propagate};
 use crate::error::{Context, Errno, Error, Result, show};
+use crate::ns::Kind;
 use crate::sys;
 use crate::sys::mount::{mount_id, place};
 
@@ -97,8 +98,10 @@ impl Line {
     fn carry_out(&self, root: &mut Root, journal: &mut Journal, made: &mut Vec<Made>) -> Result<()> {
         let path = self.target.as_path();
         match &self.op {
-            Op::Filesystem { fstype, source, options, attributes, mkdir } => {
-                let tree = Tree::filesystem(fstype, source.as_deref(), options, *attributes)?;
+            Op::Filesystem { fstype, source, options, attributes, mkdir, pidns } => {
+                let pidns = pidns.as_ref().map(|reference| reference.open(Kind::Pid)).transpose()?;
+                let by_fd: Vec<_> = pidns.iter().map(|pidns| (c"pidns", pidns.as_fd())).collect();
+                let tree = Tree::filesystem_with(fstype, source.as_deref(), &by_fd, options, *attributes)?;
                 let target = self.directory(*mkdir, root, made)?;
                 journal.made(root, std::mem::take(made));
                 self.attach(tree, target, false, root, journal)

@@ -57,11 +57,14 @@ impl Line {
         };
         let mut calls = Vec::new();
         match &self.op {
-            Op::Filesystem { fstype, source, options, attributes, mkdir } => {
+            Op::Filesystem { fstype, source, options, attributes, mkdir, pidns } => {
                 let name = fstype.to_string_lossy();
                 calls = new_filesystem(&name, options, *attributes);
                 if let Some(source) = source {
                     calls.insert(1, format!("fsconfig({name}, source={})", source.to_string_lossy()));
+                }
+                if let Some(pidns) = pidns {
+                    calls.insert(1, format!("fsconfig({name}, pidns={pidns})"));
                 }
                 calls.extend(make(*mkdir, "mkdirat").chain([attach()]));
             }

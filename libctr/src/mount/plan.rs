@@ -42,6 +42,8 @@ pub(super) enum Op {
         options: Vec<(CString, Option<CString>)>,
         attributes: Attributes,
         mkdir: bool,
+        /// Of proc: the pid namespace that it shows, if not the caller's.
+        pidns: Option<NsRef>,
     },
     /// Mount what is mounted elsewhere, or held by descriptor.
     Bind { source: Source, recursive: bool, attributes: Attributes, lock: bool, mkdir: bool },
@@ -318,10 +320,15 @@ pub(super) fn filesystem(source: &std::ffi::OsStr, kind: &str, given: &mut Optio
     }
     let mkdir = given.flag("x-mkdir");
     let attributes = given.attributes(attributes)?;
+    let pidns = if fstype == "proc" { given.text("pidns")? } else { None };
+    let pidns = pidns
+        .map(|text| text.parse::<NsRef>())
+        .transpose()
+        .map_err(|error| Error::invalid("use option", "pidns", error.reason().into_owned()))?;
     let options = given.rest(defaults)?;
     let c_string = |bytes: &[u8]| CString::new(bytes).map_err(|_| Error::invalid("use source", "", "holds a NUL byte"));
     let source = if source == "none" { None } else { Some(c_string(source.as_bytes())?) };
-    Ok(Op::Filesystem { fstype: c_string(fstype.as_bytes())?, source, options, attributes, mkdir })
+    Ok(Op::Filesystem { fstype: c_string(fstype.as_bytes())?, source, options, attributes, mkdir, pidns })
 }
 
 /// `env:VAR`, `fd:N` or `N`.
@@ -380,8 +387,9 @@ impl fmt::Display for Line {
             words.extend(pairs.iter().filter(|(on, _)| *on).map(|(_, word)| (*word).to_owned()));
         };
         let (source, kind) = match &self.op {
-            Op::Filesystem { fstype, source, options, attributes, mkdir } => {
+            Op::Filesystem { fstype, source, options, attributes, mkdir, pidns } => {
                 flags(&[(*mkdir, "x-mkdir")]);
+                words.extend(pidns.as_ref().map(|reference| format!("pidns={reference}")));
                 words.extend(attribute_words(attributes));
                 words.extend(options.iter().map(option_word));
                 let source = source.as_ref().map_or("none".to_owned(), |source| escape(source.as_bytes()));

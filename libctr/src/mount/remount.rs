@@ -74,8 +74,14 @@ pub(super) fn set(mounted: impl AsFd, attributes: Attributes, recursive: bool) -
     for mount in all.iter().filter(|mount| wanted.contains(&mount.id)) {
         remount(mount, &mounted, mount.id == top, attributes)?;
     }
-    let missing = |mount: &Mount| wanted.contains(&mount.id) && !attributes.hold_in(flags(&mount.attributes));
-    if mounts()?.iter().any(missing) { Err(Errno::EIO) } else { Ok(()) }
+    // what mountinfo cannot show is left out
+    let shown = |flags: MsFlags| flags.difference(MsFlags::MS_STRICTATIME);
+    let now = mounts()?;
+    let as_wanted = |before: &Mount| {
+        let after = now.iter().find(|mount| mount.id == before.id).map(|mount| flags(&mount.attributes));
+        after == Some(shown(attributes.of(flags(&before.attributes))))
+    };
+    if all.iter().filter(|mount| wanted.contains(&mount.id)).all(as_wanted) { Ok(()) } else { Err(Errno::EIO) }
 }
 
 fn remount(info: &Mount, top: &impl AsFd, is_top: bool, attributes: Attributes) -> nix::Result<()> {

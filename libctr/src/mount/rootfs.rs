@@ -120,6 +120,12 @@ pub(super) fn expand(target: &Path, given: &mut Options) -> Result<Vec<(PathBuf,
     };
     if with_sys {
         ops.push(own("sys", "sysfs", &mut Options::default())?);
+        // what container engines hide; which of it there is depends on the machine, and is the same in every sysfs
+        for name in ["firmware", "devices/virtual/powercap"] {
+            if Path::new("/sys").join(name).exists() {
+                ops.push((target.join("sys").join(name), Op::Mask));
+            }
+        }
     } else {
         ops.push(dir("sys", 0o555));
     }

@@ -84,13 +84,7 @@ impl Attributes {
             clear
         };
         let relatime = self.clear & MOUNT_ATTR__ATIME != 0 && self.set & MOUNT_ATTR__ATIME == MOUNT_ATTR_RELATIME;
-        flags & !clear | set | if relatime { MsFlags::MS_RELATIME } else { MsFlags::empty() }
-    }
-
-    /// Whether mounts with these flags of mount(2) are as they should be.
-    pub(super) fn hold_in(self, flags: MsFlags) -> bool {
-        let shown = MsFlags::MS_STRICTATIME.complement();
-        self.of(flags) & shown == flags & shown
+        flags.difference(clear) | set | if relatime { MsFlags::MS_RELATIME } else { MsFlags::empty() }
     }
 
     /// Whether it makes read-only.
@@ -186,7 +180,7 @@ impl Tree {
         Tree::filesystem_with(fstype, source, &[], options, attributes)
     }
 
-    /// As [`Tree::filesystem`], with options before the others whose values are open directories.
+    /// As [`Tree::filesystem`], with options before the others whose values are descriptors.
     pub(super) fn filesystem_with(
         fstype: &CStr,
         source: Option<&CStr>,
@@ -207,7 +201,9 @@ impl Tree {
             fsconfig(&context, Config::Fd(key, *dir)).map_err(|errno| {
                 let error = Error::new("set option", format_args!("{} of {name}", key.to_string_lossy()), errno);
                 match errno {
-                    Errno::EINVAL => with_log(error, &context).with_hint("directories by descriptor need Linux 6.13"),
+                    Errno::EINVAL => with_log(error, &context).with_hint(
+                        "overlay takes directories by descriptor since Linux 6.13, proc takes pidns since 6.17",
+                    ),
                     _ => with_log(error, &context),
                 }
             })?;
