@@ -1,3 +1,4 @@
+#!/bin/sh
 # What a container looks like from inside; read by container.sh as the program of a container that was given no other.
 # The argument is the host's namespaces, as readlink(1) shows them.
 echo "ids:            $(id)"
