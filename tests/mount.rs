@@ -166,7 +166,7 @@ fn without_openat2_it_is_the_same() {
     for errno in ["ENOSYS", "EPERM"] {
         let run = arena(&format!(
             "mkdir -p /tmp/r/real /tmp/host; ln -s real /tmp/r/in; ln -s /real /tmp/r/abs; ln -s ../../host /tmp/r/out; \
-             strace -o /dev/null -e inject=openat2:error={errno} mount-setup --root /tmp/r -e 'none /in/one dir' -e 'none /abs/two dir' \
+             strace -f -o /dev/null -e inject=openat2:error={errno} mount-setup --root /tmp/r -e 'none /in/one dir' -e 'none /abs/two dir' \
              -e 'none /out/three dir'; echo $?; ls /tmp/r/real /tmp/host; rm -r /tmp/r /tmp/host"
         ));
         assert_eq!(run.words(), ["1", "/tmp/host:", "/tmp/r/real:"], "{}", run.stderr);
@@ -218,7 +218,7 @@ fn killed_at_any_moment_it_leaves_no_loop_device() {
     let run = with_loops(
         "mkdir /tmp/d; mksquashfs /tmp/d /tmp/image -quiet -no-progress >/dev/null; for ms in $(seq 1 30); do \
            timeout -s KILL 0.$(printf %03d $ms) mntfd-create --image /tmp/image=X -- mount-setup --root /mnt -e 'env:MNTFD_X / fd' -e 'none / umount'; \
-           umount -l /mnt 2>/dev/null; done; rm -r /tmp/*; echo end",
+           while pgrep -x mount-setup >/dev/null; do sleep 0.005; done; done; rm -r /tmp/*; echo end",
     );
     assert_eq!((run.stdout.trim(), run.code), ("end", Some(0)), "{}", run.stderr);
 }
@@ -273,4 +273,23 @@ fn a_sysfs_of_its_own_is_read_only_and_masked() {
            grep -q \" /mnt/sys ro,\" /proc/self/mountinfo && echo ro; ls /mnt/sys/fs/cgroup/cgroup.procs'"
     ));
     assert_eq!(run.words(), ["lo", "1", "ro", "/mnt/sys/fs/cgroup/cgroup.procs"], "{} {}", run.stdout, run.stderr);
+}
+
+#[test]
+fn a_plan_whose_tool_is_killed_is_undone_or_done() {
+    // in the arena's own mount namespace, killed after 1, 2, 3, … milliseconds: all 200 mounts are there, or none and no directory
+    let run = arena(
+        "i=0; while [ $i -lt 200 ]; do echo \"none /m$i tmpfs x-mkdir\"; i=$((i+1)); done >/tmp/plan; mkdir /tmp/r; \
+         for ms in $(seq 1 40); do timeout -s KILL 0.$(printf %03d $ms) mount-setup --root /tmp/r --plan /tmp/plan 2>/dev/null; \
+           while pgrep -x mount-setup >/dev/null; do sleep 0.005; done; \
+           n=$(grep -c ' /tmp/r/' /proc/self/mountinfo); d=$(ls /tmp/r | wc -l); echo $n:$d; \
+           [ $n = 0 ] || umount /tmp/r/*; rm -rf /tmp/r/*; done | sort | uniq -c | sed 's/.* //'; rm -r /tmp/*",
+    );
+    let kinds = run.words();
+    assert!(
+        !kinds.is_empty() && kinds.iter().all(|kind| ["0:0", "200:200"].contains(kind)),
+        "{kinds:?} {}",
+        run.stderr
+    );
+    assert!(kinds.contains(&"0:0"), "nothing was killed in time: {kinds:?}");
 }

@@ -56,13 +56,16 @@ pub enum Failure {
     Failed(Error),
     /// The step is done, the program could not be executed.
     Program(Error),
+    /// The step failed, and a process of the tool has said why.
+    Reported,
 }
 
 impl Failure {
-    /// What it says.
-    pub fn into_error(self) -> Error {
+    /// What it says; nothing where that has been said.
+    pub fn into_error(self) -> Option<Error> {
         match self {
-            Failure::Usage(error) | Failure::Failed(error) | Failure::Program(error) => error,
+            Failure::Usage(error) | Failure::Failed(error) | Failure::Program(error) => Some(error),
+            Failure::Reported => None,
         }
     }
 }
@@ -191,13 +194,27 @@ pub fn print(text: &str) -> Result<(), Failure> {
 
 fn report<T: Tool>(failure: Failure, has_program: bool) -> ExitCode {
     let chain = T::CHAIN == Chain::Always || (T::CHAIN == Chain::Optional && has_program);
-    let (error, code) = match failure {
-        Failure::Usage(error) => (error, if chain { 125 } else { 2 }),
-        Failure::Failed(error) => (error, if chain { 125 } else { 1 }),
-        Failure::Program(error) if error.errno() == Errno::ENOENT => (error, 127),
-        Failure::Program(error) => (error, 126),
+    let code = match &failure {
+        Failure::Usage(_) => {
+            if chain {
+                125
+            } else {
+                2
+            }
+        }
+        Failure::Failed(_) | Failure::Reported => {
+            if chain {
+                125
+            } else {
+                1
+            }
+        }
+        Failure::Program(error) if error.errno() == Errno::ENOENT => 127,
+        Failure::Program(_) => 126,
     };
-    complain(T::NAME, &error);
+    if let Some(error) = failure.into_error() {
+        complain(T::NAME, &error);
+    }
     ExitCode::from(code)
 }
 

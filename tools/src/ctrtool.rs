@@ -78,7 +78,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match cli::print(&text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            cli::complain("ctrtool", &failure.into_error());
+            failure.into_error().iter().for_each(|error| cli::complain("ctrtool", error));
             ExitCode::FAILURE
         }
     }

@@ -1,15 +1,23 @@
 //! `mount-setup`: carries out a mount plan.
 
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::mount::{Plan, Root};
 use libctr::process::Exec;
-use libctr::{Context, show};
+use libctr::sys::clone::{clone3, pidfd_open, wait_exit};
+use libctr::sys::signal::{set_default, set_mask};
+use libctr::{Context, Errno, Error, show};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
+use nix::sys::signal::SigSet;
+use nix::unistd::{Pid, getpid, setpgid};
 
-use crate::cli::{Chain, Failure, Tool, become_program, print, usage};
+use crate::cli::{Chain, Failure, Tool, become_program, complain, print, usage};
 
 /// Carries out a mount plan below DIR: all of it, or nothing. Then executes PROGRAM, if one is given.
 #[derive(FromArgs, ArgsInfo)]
@@ -75,7 +83,7 @@ impl Tool for MountSetup {
             print(&if self.expand { plan.to_string() } else { plan.system_calls() })?;
             return Ok(ExitCode::SUCCESS);
         }
-        plan.apply(&mut Root::open(&self.root)?)?;
+        carry_out(&plan, Root::open(&self.root)?)?;
         match program {
             Some(mut program) => {
                 let used: Vec<_> = plan.descriptors().collect();
@@ -86,6 +94,43 @@ impl Tool for MountSetup {
                 Err(become_program(program))
             }
             None => Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Carries the plan out in a child that outlives this process if need be, and that no signal of the terminal reaches: where
+/// this process is killed meanwhile, the child undoes what is done.
+fn carry_out(plan: &Plan, mut root: Root) -> Result<(), Failure> {
+    let parent = pidfd_open(getpid()).context("open process", getpid())?;
+    // a caller that ignores SIGCHLD must not lose us the status
+    set_default(libc::SIGCHLD).context("reset disposition of", "SIGCHLD")?;
+    let parent_lives = || {
+        let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO) == Ok(0)
+    };
+    let (pid, pidfd) = clone3(CloneFlags::empty(), None, || {
+        let _ = set_mask(&SigSet::all());
+        // who kills the process group does not mean this one
+        let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        match plan.apply_while(&mut root, parent_lives) {
+            Ok(()) => 0,
+            Err(error) => {
+                complain(MountSetup::NAME, &error);
+                1
+            }
+        }
+    })
+    .context("start child process", "")?;
+    loop {
+        match wait_exit(&pidfd) {
+            Ok((libc::CLD_EXITED, 0)) => return Ok(()),
+            Ok((libc::CLD_EXITED, _)) => return Err(Failure::Reported),
+            Ok((_, signal)) => {
+                let error = Error::new("carry out plan in process", pid, Errno::ECANCELED);
+                return Err(error.with_reason(format!("it died of signal {signal}; what it had done remains")).into());
+            }
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::new("wait for process", pid, errno).into()),
         }
     }
 }

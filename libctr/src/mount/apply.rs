@@ -40,13 +40,28 @@ impl Plan {
     /// Of the first operation that fails, with its place in the plan. What the plan had mounted and made is gone then; what
     /// it had changed of what was there before (`propagation`, `remount`, `umount`) is not changed back.
     pub fn apply(&self, root: &mut Root) -> Result<()> {
+        self.apply_while(root, || true)
+    }
+
+    /// As [`Plan::apply`], as long as `go_on` says so, which is asked before each line and after the last: else what was done
+    /// is undone.
+    ///
+    /// # Errors
+    /// As [`Plan::apply`]. ECANCELED: `go_on` said no.
+    pub fn apply_while(&self, root: &mut Root, go_on: impl Fn() -> bool) -> Result<()> {
         let before = root.clone();
         let mut journal = Journal::default();
+        let canceled = || Error::new("carry out plan", "", Errno::ECANCELED);
         for line in &self.lines {
-            if let Err(error) = line.apply(root, &mut journal) {
+            let done = if go_on() { line.apply(root, &mut journal) } else { Err(canceled()) };
+            if let Err(error) = done {
                 *root = before;
                 return Err(journal.undo(error.with_place(&line.place)));
             }
+        }
+        if !go_on() {
+            *root = before;
+            return Err(journal.undo(canceled()));
         }
         Ok(())
     }
