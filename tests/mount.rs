@@ -10,25 +10,29 @@ const MAPS: &str = "--uid-map 0:100000:65536 --gid-map 0:100000:65536";
 /// In an own user and mount namespace, as the container's root.
 const INSIDE: &str = "ns-enter --ns user --new mnt --";
 
-/// Loop devices that are in use, on the whole machine: compared before and after.
-fn with_loops(script: &str) -> common::Run {
+/// The loop devices with a file in a directory called `name`, of which none may be left. They are the whole machine's, hence
+/// a name for each test: another test's, seen before and gone after, would count as a difference.
+fn with_loops(name: &str, script: &str) -> common::Run {
     arena(&format!(
-        "loops() {{ cat /sys/block/loop*/loop/backing_file 2>/dev/null | grep /tmp/ | sort; }}; before=$(loops); {script}\n\
-         tries=0; until [ \"$(loops)\" = \"$before\" ] || [ $((tries += 1)) = 200 ]; do sleep 0.01; done; [ $tries -lt 200 ] || echo LOOP LEFT"
+        "loops() {{ cat /sys/block/loop*/loop/backing_file 2>/dev/null | grep /{name}/; }}; mkdir /tmp/{name}; {script}\n\
+         tries=0; while loops && [ $((tries += 1)) -lt 200 ]; do sleep 0.01; done >/dev/null; loops && echo LOOP LEFT; rm -r /tmp/{name}"
     ))
 }
 
 #[test]
 fn images_are_attached_where_they_could_not_be_mounted() {
-    let run = with_loops(&format!(
-        "mkdir -p /tmp/i/tree; echo hello >/tmp/i/tree/file; cd /tmp/i; \
+    let run = with_loops(
+        "images",
+        &format!(
+            "mkdir -p /tmp/images/tree; echo hello >/tmp/images/tree/file; cd /tmp/images; \
          mksquashfs tree squashfs -quiet -no-progress >/dev/null && mkfs.erofs erofs tree >/dev/null 2>&1 && truncate -s 8M ext4 && \
          mkfs.ext4 -q -d tree ext4 && chmod 600 squashfs erofs ext4 && \
          for image in squashfs erofs ext4; do \
-           nsfd-create -U {MAPS} -- mntfd-create --image /tmp/i/$image=APP,nosuid -- {INSIDE} \
+           nsfd-create -U {MAPS} -- mntfd-create --image /tmp/images/$image=APP,nosuid -- {INSIDE} \
            mount-setup -e 'env:MNTFD_APP /mnt fd' -- sh -c 'cat /mnt/file; touch /mnt/x 2>&1 | grep -o \"Read-only.*\"; \
-             stat -f -c %T /mnt | cut -d/ -f1; echo ${{MNTFD_APP-gone}}; ls /proc/self/fd | wc -l'; done; cd /; rm -r /tmp/i"
-    ));
+             stat -f -c %T /mnt | cut -d/ -f1; echo ${{MNTFD_APP-gone}}; ls /proc/self/fd | wc -l'; done; cd /"
+        ),
+    );
     let words = run.stdout.replace("ext2", "ext4");
     let each = |name: &str| format!("hello\nRead-only file system\n{name}\ngone\n");
     let words: String =
@@ -102,11 +106,11 @@ fn wrong_sources_are_named_and_leave_nothing() {
             "mntfd-create: use as image /etc/passwd: is no image of squashfs, erofs or ext4",
         ),
         (
-            ": >/tmp/e; mntfd-create --image /tmp/e=X -- true; c=$?; rm /tmp/e; exit $c",
-            "mntfd-create: use as image /tmp/e: is empty (EINVAL)",
+            ": >/tmp/wrong/e; mntfd-create --image /tmp/wrong/e=X -- true; c=$?; rm /tmp/wrong/e; exit $c",
+            "mntfd-create: use as image /tmp/wrong/e: is empty (EINVAL)",
         ),
         (
-            "printf hsqs >/tmp/e; truncate -s 64k /tmp/e; mntfd-create --image /tmp/e=X -- true; c=$?; rm /tmp/e; exit $c",
+            "printf hsqs >/tmp/wrong/e; truncate -s 64k /tmp/wrong/e; mntfd-create --image /tmp/wrong/e=X -- true; c=$?; rm /tmp/wrong/e; exit $c",
             "mntfd-create: mount filesystem squashfs: ",
         ),
         ("mntfd-create --bind /none=X -- true", "mntfd-create: open source /none: No such file or directory (ENOENT)"),
@@ -141,7 +145,7 @@ fn wrong_sources_are_named_and_leave_nothing() {
             "mntfd-create: set option size=x of tmpfs: tmpfs: Bad value for 'size' (EINVAL)",
         ),
     ] {
-        let run = with_loops(&format!("({script}); echo $?"));
+        let run = with_loops("wrong", &format!("({script}); echo $?"));
         assert!(run.stderr.starts_with(message), "{script}: {}", run.stderr);
         assert_eq!(run.stdout, "125\n", "{script}: {}", run.stderr);
     }
@@ -216,9 +220,10 @@ fn without_mount_setattr_each_mount_is_remounted() {
 #[test]
 fn killed_at_any_moment_it_leaves_no_loop_device() {
     let run = with_loops(
-        "mkdir /tmp/d; mksquashfs /tmp/d /tmp/image -quiet -no-progress >/dev/null; for ms in $(seq 1 30); do \
-           timeout -s KILL 0.$(printf %03d $ms) mntfd-create --image /tmp/image=X -- mount-setup --root /mnt -e 'env:MNTFD_X / fd' -e 'none / umount'; \
-           while pgrep -x mount-setup >/dev/null; do sleep 0.005; done; done; rm -r /tmp/*; echo end",
+        "killed",
+        "cd /tmp/killed; mkdir d; mksquashfs d image -quiet -no-progress >/dev/null; for ms in $(seq 1 30); do \
+           timeout -s KILL 0.$(printf %03d $ms) mntfd-create --image image=X -- mount-setup --root /mnt -e 'env:MNTFD_X / fd' -e 'none / umount'; \
+           while pgrep -x mount-setup >/dev/null; do sleep 0.005; done; done; cd /; echo end",
     );
     assert_eq!((run.stdout.trim(), run.code), ("end", Some(0)), "{}", run.stderr);
 }
