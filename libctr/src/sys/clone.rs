@@ -118,6 +118,27 @@ pub(crate) fn fork(child: impl FnOnce() -> i32) -> nix::Result<Pid> {
     }
 }
 
+/// For tests: runs `test` in a process with one thread, which may change what it likes about itself. Its panic is ours.
+#[cfg(test)]
+pub(crate) fn fork_and_report(test: impl FnOnce()) {
+    use std::io::{Read, Write};
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+    let pid = fork(|| {
+        let writer = std::fs::File::from(writer.try_clone().unwrap());
+        std::panic::set_hook(Box::new(move |panic| {
+            let _ = write!(&writer, "{panic}");
+        }));
+        test();
+        0
+    })
+    .unwrap();
+    drop(writer);
+    let mut report = String::new();
+    std::fs::File::from(reader).read_to_string(&mut report).unwrap();
+    let status = nix::sys::wait::waitpid(pid, None).unwrap();
+    assert_eq!(status, nix::sys::wait::WaitStatus::Exited(pid, 0), "in the child: {report}");
+}
+
 /// A descriptor that refers to the process `pid` (Linux 5.3), close-on-exec.
 ///
 /// # Errors

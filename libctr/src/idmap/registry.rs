@@ -1,0 +1,848 @@
+//! [`Registry`]: ranges of ids, each given to one holder at a time.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+
+use super::extent::number;
+use super::{Extent, accounts};
+use crate::error::{Context, Errno, Error, Result, show};
+use crate::ns::Namespace;
+use crate::process;
+use crate::sys::nsfs::{NsHandle, handle, open_handle};
+
+/// `count` consecutive ids from `first`, as the caller's user namespace numbers them.
+///
+/// Its text is `FIRST:COUNT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdRange {
+    first: u32,
+    count: u32,
+}
+
+impl IdRange {
+    /// A range of `count` ids.
+    ///
+    /// # Errors
+    /// EINVAL: it is empty, or passes 4294967294.
+    pub fn new(first: u32, count: u32) -> Result<IdRange> {
+        Extent::new(first, first, count)
+            .map(|_| IdRange { first, count })
+            .map_err(|error| Error::invalid("make id range", format_args!("{first}:{count}"), error.reason()))
+    }
+
+    /// The first id.
+    pub fn first(self) -> u32 {
+        self.first
+    }
+
+    /// How many ids, at least 1.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// The first id after it.
+    fn end(self) -> u32 {
+        self.first + self.count
+    }
+
+    /// What a container's map needs: these ids outside, from 0 on inside.
+    pub fn extent(self) -> Extent {
+        Extent { inside: 0, outside: self.first, count: self.count }
+    }
+}
+
+impl fmt::Display for IdRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.first, self.count)
+    }
+}
+
+impl FromStr for IdRange {
+    type Err = Error;
+
+    /// `FIRST:COUNT`, or the extent `0:FIRST:COUNT`.
+    fn from_str(text: &str) -> Result<IdRange> {
+        let fields = text.strip_prefix("0:").filter(|rest| rest.contains(':')).unwrap_or(text).split_once(':');
+        match fields.map(|(first, count)| (number(first), number(count))) {
+            Some((Some(first), Some(count))) => IdRange::new(first, count),
+            _ => Err(Error::invalid("parse id range", show(text), "needs FIRST:COUNT")),
+        }
+    }
+}
+
+/// Who has a range, and when it becomes free by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody that can be seen: until it is released.
+    Nobody,
+    /// A process: until it has ended. Known by its number and its start, in ticks since boot, and by the pid namespace (inode)
+    /// that numbers it: from another one it is taken to be alive.
+    Process {
+        /// Its number.
+        pid: i32,
+        /// When it started.
+        start: u64,
+        /// Where it has this number.
+        namespace: u64,
+    },
+    /// A namespace: until nothing holds it, neither a process nor a descriptor, mount or namespace in it (Linux 6.18). From
+    /// another user namespace than that of the one who wrote this (inode) it is taken to be alive.
+    Namespace {
+        /// What the kernel finds it by.
+        handle: NsHandle,
+        /// Where it can be looked for.
+        user: u64,
+    },
+}
+
+impl Holder {
+    /// The process behind a pidfd.
+    ///
+    /// # Errors
+    /// Those of [`process::pid_of`]; ESRCH: it has ended.
+    pub fn process(pidfd: impl AsFd) -> Result<Holder> {
+        let pid = process::pid_of(pidfd)?.as_raw();
+        let start = started(pid).ok_or_else(|| Error::new("find start of process", pid, Errno::ESRCH))?;
+        Ok(Holder::Process { pid, start, namespace: inode_of("pid")? })
+    }
+
+    /// A namespace.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP: the kernel cannot tell when it is gone (before Linux 6.18).
+    pub fn namespace(namespace: &Namespace) -> Result<Holder> {
+        let handle = handle(namespace).map_err(|errno| {
+            Error::new("identify namespace", namespace.kind(), errno)
+                .with_hint("this needs Linux 6.18; let a process hold the range, or release it yourself")
+        })?;
+        Ok(Holder::Namespace { handle, user: inode_of("user")? })
+    }
+
+    fn is_gone(&self, here: &Here) -> bool {
+        match self {
+            Holder::Nobody => false,
+            Holder::Process { pid, start, namespace } => *namespace == here.pid && started(*pid) != Some(*start),
+            Holder::Namespace { handle, user } => {
+                *user == here.user && here.sees_all && matches!(open_handle(&here.any, *handle), Err(Errno::ESTALE))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Nobody => f.write_str("-"),
+            Holder::Process { pid, start, namespace } => write!(f, "pid:{pid}:{start}:{namespace}"),
+            Holder::Namespace { handle, user } => write!(f, "ns:{user}:{handle}"),
+        }
+    }
+}
+
+impl FromStr for Holder {
+    type Err = ();
+
+    fn from_str(text: &str) -> std::result::Result<Holder, ()> {
+        let parse = |field: &str| field.parse::<u64>().map_err(drop);
+        match text.split_once(':') {
+            None if text == "-" => Ok(Holder::Nobody),
+            Some(("pid", rest)) => match rest.split(':').collect::<Vec<_>>().as_slice() {
+                [pid, start, namespace] => Ok(Holder::Process {
+                    pid: pid.parse().map_err(drop)?,
+                    start: parse(start)?,
+                    namespace: parse(namespace)?,
+                }),
+                _ => Err(()),
+            },
+            Some(("ns", rest)) => {
+                let (user, handle) = rest.split_once(':').ok_or(())?;
+                Ok(Holder::Namespace { handle: handle.parse().map_err(drop)?, user: parse(user)? })
+            }
+            _ => Err(()),
+        }
+    }
+}
+
+/// From where holders are looked for.
+struct Here {
+    pid: u64,
+    user: u64,
+    any: File,
+    sees_all: bool,
+}
+
+impl Here {
+    fn new() -> Result<Here> {
+        const CAP_SYS_ADMIN: u8 = 21;
+        let any = File::open("/proc/self/ns/user").context("open", "/proc/self/ns/user")?;
+        let admin = crate::sys::cred::capget().is_ok_and(|sets| sets.effective & (1 << CAP_SYS_ADMIN) != 0);
+        // an ordinary user sees the namespaces it owns, which are all that its registry has; root may have given one away
+        Ok(Here { pid: inode_of("pid")?, user: inode_of("user")?, any, sees_all: admin || !geteuid().is_root() })
+    }
+}
+
+fn inode_of(kind: &str) -> Result<u64> {
+    let path = format!("/proc/self/ns/{kind}");
+    std::fs::metadata(&path).map(|metadata| metadata.ino()).context("stat", path)
+}
+
+/// When a process started; `None` if there is none, or only its exit status is left.
+fn started(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // the name, in parentheses, can hold anything
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    match fields.next()? {
+        "Z" | "X" => None,
+        _ => fields.nth(18)?.parse().ok(),
+    }
+}
+
+/// Where ranges may be taken from: some ids, without those that are somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool(Vec<IdRange>);
+
+impl Pool {
+    /// The first of the ids that systemd keeps free for others (UIDS-GIDS of systemd): 1879048192 to 2147352575.
+    pub const DEFAULT: IdRange = IdRange { first: 0x7000_0000, count: 0x0FFE_0000 };
+
+    /// What the caller may give out. For one with CAP_SETUID and CAP_SETGID: those of `ids` (default: [`Pool::DEFAULT`], or in
+    /// a user namespace that does not have these, all of its ids from 10000 on) that its user namespace has, without those of
+    /// anybody in /etc/passwd, /etc/group, /etc/subuid or /etc/subgid. For an ordinary user: those of its own in both
+    /// /etc/subuid and /etc/subgid, within `ids`.
+    ///
+    /// # Errors
+    /// Those of reading these files; EINVAL: one is malformed. ENOENT: an ordinary user without subordinate ids.
+    pub fn of_caller(ids: Option<IdRange>) -> Result<Pool> {
+        let whichs = [super::Which::Uid, super::Which::Gid];
+        let privileged = whichs[0].capable()? && whichs[1].capable()?;
+        let mut sets: Vec<Vec<IdRange>> = Vec::new();
+        for which in whichs {
+            let map = if privileged { super::spec::own_map(which)? } else { accounts::subordinate_map(which)? };
+            let ids = |e: &Extent| if privileged { e.inside() } else { e.outside() };
+            sets.push(map.extents().iter().map(|e| IdRange { first: ids(e), count: e.count() }).collect());
+        }
+        let mut free = intersect(&sets[0], &sets[1]);
+        let wanted = match ids {
+            Some(ids) => vec![ids],
+            None if !privileged => vec![IdRange::new(0, u32::MAX)?],
+            None if !intersect(&free, &[Pool::DEFAULT]).is_empty() => vec![Pool::DEFAULT],
+            None => vec![IdRange::new(10_000, u32::MAX - 10_000)?],
+        };
+        free = intersect(&free, &wanted);
+        if privileged {
+            free = subtract(free, accounts::taken()?);
+        }
+        Ok(Pool(free))
+    }
+}
+
+/// The ids in both.
+fn intersect(a: &[IdRange], b: &[IdRange]) -> Vec<IdRange> {
+    let mut both = Vec::new();
+    for a in a {
+        for b in b {
+            let (first, end) = (a.first.max(b.first), a.end().min(b.end()));
+            if first < end {
+                both.push(IdRange { first, count: end - first });
+            }
+        }
+    }
+    both.sort_unstable();
+    both
+}
+
+/// `from`, which is in order, without `taken`.
+fn subtract(from: Vec<IdRange>, mut taken: Vec<IdRange>) -> Vec<IdRange> {
+    taken.sort_unstable();
+    let mut left = Vec::new();
+    for range in from {
+        let mut first = range.first;
+        // those before end before, or belong to what overlaps; few enough to look at all
+        for other in taken.iter().filter(|other| other.end() > range.first && other.first < range.end()) {
+            if other.first > first {
+                left.push(IdRange { first, count: other.first - first });
+            }
+            first = first.max(other.end());
+        }
+        if first < range.end() {
+            left.push(IdRange { first, count: range.end() - first });
+        }
+    }
+    left
+}
+
+/// A range that is given out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which ids.
+    pub range: IdRange,
+    /// What it is called; empty for nothing.
+    pub name: String,
+    /// Who has it.
+    pub holder: Holder,
+}
+
+/// A directory that says which ranges are given out. Any number of processes may use it at once.
+///
+/// All of it is the file `ranges`, one range a line, which is replaced as a whole while the file `lock` is locked with flock(2).
+/// Its last line counts the others and sums up their bytes: what was cut off or written over is refused, and no range is given out from it.
+/// A process that is killed at any moment leaves the file as it was before or after.
+///
+/// ```
+/// use libctr::idmap::{Holder, Pool, Registry};
+/// # let directory = std::env::temp_dir().join(format!("registry-{}", std::process::id()));
+/// let registry = Registry::new(&directory);
+/// let range = registry.allocate(&Pool::of_caller(None)?, 1000, "web", Holder::Nobody)?;
+/// // the same name gets the same range
+/// assert_eq!(registry.allocate(&Pool::of_caller(None)?, 1000, "web", Holder::Nobody)?, range);
+/// registry.release(range)?;
+/// assert!(registry.entries()?.is_empty());
+/// # std::fs::remove_dir_all(directory).unwrap();
+/// # Ok::<(), libctr::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Registry {
+    directory: PathBuf,
+}
+
+const FIRST_LINE: &str = "libctr id ranges 1";
+
+impl Registry {
+    /// The registry in this directory, which is made when a range is first given out.
+    pub fn new(directory: impl Into<PathBuf>) -> Registry {
+        Registry { directory: directory.into() }
+    }
+
+    /// Where the caller's registry is by default: `/run/libctr/ids` for root, `$XDG_RUNTIME_DIR/libctr/ids` for others. It
+    /// lasts until the next boot, as containers do; one for ranges that own files on disk belongs in `/var/lib`.
+    ///
+    /// # Errors
+    /// ENOENT: an ordinary user without `XDG_RUNTIME_DIR`.
+    pub fn default_directory() -> Result<PathBuf> {
+        if geteuid().is_root() {
+            return Ok("/run/libctr/ids".into());
+        }
+        match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+            Some(directory) if directory.is_absolute() => Ok(directory.join("libctr/ids")),
+            _ => Err(Error::new("find registry of id ranges", "", Errno::ENOENT)
+                .with_reason("XDG_RUNTIME_DIR is not set")
+                .with_hint("name a directory of your own with IDMAP_REGISTRY or idmap-alloc --registry")),
+        }
+    }
+
+    /// Gives out `count` ids of the pool that nobody has: the first that fit. A `name` (empty for none) that already has a
+    /// range of this size gets the same again, with the new holder.
+    ///
+    /// # Errors
+    /// ENOSPC: no gap of the pool is as large; or the disk is full. EINVAL: the count is 0, or the name has another count, or the
+    /// registry is damaged. EPERM: it is another user's, or others may write to it. Those of its files.
+    pub fn allocate(&self, pool: &Pool, count: u32, name: &str, holder: Holder) -> Result<IdRange> {
+        let refused = |reason: String| Err(Error::invalid("allocate ids", count, reason));
+        if count == 0 {
+            return refused("is not from 1 to 4294967295".to_owned());
+        }
+        if name.len() > 255 || name.contains(|c: char| c.is_ascii_whitespace() || c.is_control()) || name == "-" {
+            return refused(format!("the name {} is not 1 to 255 bytes without spaces", show(name)));
+        }
+        let mut locked = self.lock()?;
+        if let Some((index, entry)) = locked.named(name)? {
+            let range = entry.range;
+            if range.count != count {
+                return refused(format!("{} has {} ids already, from {}", show(name), range.count, range.first));
+            }
+            locked.set(index, &Entry { holder, ..entry });
+            locked.replace()?;
+            return Ok(range);
+        }
+        // all holders are looked at only where that is needed: there may be thousands
+        locked.collect(16)?;
+        let mut found = locked.gap(pool, count);
+        if found.is_none() && locked.collect(usize::MAX)? {
+            found = locked.gap(pool, count);
+        }
+        let Some(range) = found else {
+            let shown: Vec<String> = pool.0.iter().take(3).map(IdRange::to_string).collect();
+            let shown = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
+            return Err(Error::new("allocate ids", count, Errno::ENOSPC)
+                .with_reason(format!("no gap as large is left in the pool ({shown})"))
+                .with_hint("see idmap-alloc --list; release some, or name another pool"));
+        };
+        locked.insert(&Entry { range, name: name.to_owned(), holder });
+        locked.replace()?;
+        Ok(range)
+    }
+
+    /// Says who holds a range from now on.
+    ///
+    /// # Errors
+    /// ENOENT: the range is not given out. Others as [`Registry::allocate`].
+    pub fn hold(&self, range: IdRange, holder: Holder) -> Result<()> {
+        let mut locked = self.lock()?;
+        let index = locked.find(range)?;
+        let entry = locked.entry(index)?;
+        locked.set(index, &Entry { holder, ..entry });
+        locked.replace()
+    }
+
+    /// Takes a range back.
+    ///
+    /// # Errors
+    /// As [`Registry::hold`].
+    pub fn release(&self, range: IdRange) -> Result<()> {
+        let mut locked = self.lock()?;
+        let index = locked.find(range)?;
+        locked.remove(index);
+        locked.replace()
+    }
+
+    /// The ranges that are given out, in order, without those whose holder is gone.
+    ///
+    /// # Errors
+    /// As [`Registry::allocate`].
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        if !self.directory.exists() {
+            return Ok(Vec::new());
+        }
+        let mut locked = self.lock()?;
+        if locked.collect(usize::MAX)? {
+            locked.replace()?;
+        }
+        (0..locked.lines.len()).map(|index| locked.entry(index)).collect()
+    }
+
+    /// Waits for the lock and reads the file.
+    fn lock(&self) -> Result<Locked> {
+        let path = show(&self.directory);
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&self.directory)
+            .context("make directory", &path)?;
+        let directory = File::open(&self.directory).context("open registry", &path)?;
+        let metadata = directory.metadata().context("stat", &path)?;
+        if metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+            return Err(Error::new("use as registry", &path, Errno::EPERM)
+                .with_reason("it is another user's, or others may write to it")
+                .with_hint("chmod go-w, or name a directory of your own"));
+        }
+        let directory = OwnedFd::from(directory);
+        let flags = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let mode = Mode::from_bits_truncate(0o600);
+        let lock = openat(&directory, "lock", flags | OFlag::O_RDWR | OFlag::O_CREAT, mode)
+            .context("open lock of registry", &path)?;
+        let mut lock = File::from(lock);
+        let lock = loop {
+            match Flock::lock(lock, FlockArg::LockExclusive) {
+                Ok(lock) => break lock,
+                Err((file, Errno::EINTR)) => lock = file,
+                Err((_, errno)) => return Err(Error::new("lock registry", path, errno)),
+            }
+        };
+        let mut text = String::new();
+        match openat(&directory, "ranges", flags | OFlag::O_RDONLY, mode) {
+            Ok(file) => {
+                File::from(file).read_to_string(&mut text).context("read registry", &path)?;
+            }
+            Err(Errno::ENOENT) => {
+                text = {
+                    let first = format!("{FIRST_LINE}\n");
+                    first.clone() + &last_line(0, &first)
+                }
+            }
+            Err(errno) => return Err(Error::new("open registry", path, errno)),
+        }
+        let shown = path.to_string();
+        let lines = parse(&mut text).map_err(|(line, reason)| damaged(&shown, line, reason))?;
+        Ok(Locked { directory, shown, text, lines, _lock: lock })
+    }
+}
+
+fn damaged(registry: &str, line: usize, reason: &str) -> Error {
+    Error::invalid("read registry", registry, format!("line {line} of file ranges {reason}: it is damaged"))
+        .with_hint("no range is given out from it. When no container uses its ids, remove the file ranges")
+}
+
+/// The registry while no other process can use it. Lines that are not looked at are kept as text: there may be thousands.
+struct Locked {
+    directory: OwnedFd,
+    shown: String,
+    /// All of the file but its last line.
+    text: String,
+    /// The ranges in order, and where in the text their lines begin.
+    lines: Vec<Line>,
+    _lock: Flock<File>,
+}
+
+#[derive(Debug)]
+struct Line {
+    range: IdRange,
+    start: usize,
+}
+
+impl Locked {
+    /// Takes back what a holder that is gone had, of at most so many holders; whether there was any. Each call begins
+    /// elsewhere, so that a few a time are enough for all.
+    fn collect(&mut self, most: usize) -> Result<bool> {
+        let total = self.lines.len();
+        if total == 0 {
+            return Ok(false);
+        }
+        let here = Here::new()?;
+        let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.subsec_nanos() as usize / 1000);
+        let mut looked_at: Vec<usize> = (0..most.min(total)).map(|distance| (now + distance) % total).collect();
+        // from the end, so that those before stay where they are
+        looked_at.sort_unstable_by(|a, b| b.cmp(a));
+        let mut any = false;
+        for index in looked_at {
+            if self.entry(index)?.holder.is_gone(&here) {
+                self.remove(index);
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    /// The first gap of the pool that is large enough. Ranges and pool are in the order of their ids.
+    fn gap(&self, pool: &Pool, count: u32) -> Option<IdRange> {
+        let mut taken = self.lines.iter().map(|line| line.range).peekable();
+        for free in &pool.0 {
+            let mut first = free.first;
+            while let Some(range) = taken.peek().filter(|range| range.first < free.end()) {
+                if range.first > first && range.first - first >= count {
+                    break;
+                }
+                first = first.max(range.end());
+                // one that goes on beyond this part of the pool matters to the next one too
+                if range.end() > free.end() {
+                    break;
+                }
+                taken.next();
+            }
+            if first < free.end() && free.end() - first >= count {
+                return Some(IdRange { first, count });
+            }
+        }
+        None
+    }
+
+    fn find(&self, range: IdRange) -> Result<usize> {
+        self.lines.binary_search_by_key(&range, |line| line.range).map_err(|_| {
+            Error::new("find ids", range, Errno::ENOENT).with_reason(format!("{} has no such range", self.shown))
+        })
+    }
+
+    /// The range of this name; none where it is empty.
+    fn named(&self, name: &str) -> Result<Option<(usize, Entry)>> {
+        let field = format!(" {name} ");
+        if name.is_empty() || !self.text.contains(&field) {
+            return Ok(None);
+        }
+        let entries = (0..self.lines.len()).map(|index| Ok((index, self.entry(index)?)));
+        entries
+            .filter(|entry: &Result<_>| entry.as_ref().map_or(true, |(_, entry)| entry.name == name))
+            .next()
+            .transpose()
+    }
+
+    fn end_of(&self, index: usize) -> usize {
+        self.lines.get(index + 1).map_or(self.text.len(), |next| next.start)
+    }
+
+    fn entry(&self, index: usize) -> Result<Entry> {
+        let Line { range, start } = self.lines[index];
+        let mut fields = self.text[start..self.end_of(index)].trim_end().splitn(4, ' ').skip(2);
+        match (fields.next(), fields.next().map(str::parse)) {
+            (Some(name), Some(Ok(holder))) => {
+                Ok(Entry { range, name: if name == "-" { "" } else { name }.to_owned(), holder })
+            }
+            _ => Err(damaged(&self.shown, index + 2, "is no range")),
+        }
+    }
+
+    fn insert(&mut self, entry: &Entry) {
+        let index = self.lines.partition_point(|line| line.range < entry.range);
+        let start = self.lines.get(index).map_or(self.text.len(), |line| line.start);
+        self.lines.insert(index, Line { range: entry.range, start });
+        self.splice(index, start, &entry.to_string());
+    }
+
+    fn set(&mut self, index: usize, entry: &Entry) {
+        self.splice(index, self.end_of(index), &entry.to_string());
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.splice(index, self.end_of(index), "");
+        self.lines.remove(index);
+    }
+
+    /// Replaces the text of a line up to `end`.
+    fn splice(&mut self, index: usize, end: usize, text: &str) {
+        let start = self.lines[index].start;
+        self.text.replace_range(start..end, text);
+        for line in &mut self.lines[index + 1..] {
+            line.start = line.start + text.len() - (end - start);
+        }
+    }
+
+    /// Writes it as a whole: the old file is there until the new one is complete.
+    fn replace(&self) -> Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let write = || {
+            let file = openat(&self.directory, "ranges.new", flags, Mode::from_bits_truncate(0o644))
+                .map_err(std::io::Error::from)?;
+            let mut file = File::from(file);
+            file.write_all(self.text.as_bytes())?;
+            file.write_all(last_line(self.lines.len(), &self.text).as_bytes())?;
+            file.sync_all()?;
+            nix::fcntl::renameat(&self.directory, "ranges.new", &self.directory, "ranges")
+                .map_err(std::io::Error::from)?;
+            nix::unistd::fsync(&self.directory).map_err(std::io::Error::from)
+        };
+        write()
+            .inspect_err(|_| {
+                let _ = unlinkat(&self.directory, "ranges.new", UnlinkatFlags::NoRemoveDir);
+            })
+            .context("write registry", &self.shown)
+    }
+}
+
+impl fmt::Display for Entry {
+    /// Its line in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.name.is_empty() { "-" } else { &self.name };
+        writeln!(f, "{} {} {name} {}", self.range.first, self.range.count, self.holder)
+    }
+}
+
+fn last_line(count: usize, text: &str) -> String {
+    format!("end {count} {:016x}\n", checksum(text.as_bytes()))
+}
+
+/// Takes the last line away and finds the others; or the number of the line that cannot be right, and why.
+fn parse(text: &mut String) -> std::result::Result<Vec<Line>, (usize, &'static str)> {
+    let body = text.strip_suffix('\n').ok_or_else(|| (text.lines().count().max(1), "is cut off"))?;
+    let body = body.rfind('\n').map(|end| end + 1).ok_or((1, "is the only one"))?;
+    let mut lines: Vec<Line> = Vec::with_capacity(body / 32);
+    let mut start = 0;
+    for line in text[..body].split_inclusive('\n') {
+        if start == 0 {
+            if line.trim_end() != FIRST_LINE {
+                return Err((1, "is not that of a registry"));
+            }
+        } else {
+            let wrong = (lines.len() + 2, "is no range");
+            let mut fields = line.splitn(3, ' ').map(number);
+            let (Some(Some(first)), Some(Some(count))) = (fields.next(), fields.next()) else { return Err(wrong) };
+            if count == 0 || first.checked_add(count).is_none() {
+                return Err(wrong);
+            }
+            if lines.last().is_some_and(|last| last.range.end() > first) {
+                return Err((lines.len() + 2, "overlaps the one before"));
+            }
+            lines.push(Line { range: IdRange { first, count }, start });
+        }
+        start += line.len();
+    }
+    if text[body..] != last_line(lines.len(), &text[..body]) {
+        return Err((lines.len() + 2, "does not match the others"));
+    }
+    text.truncate(body);
+    Ok(lines)
+}
+
+/// FNV-1a over words of eight bytes: against accidents, not against people.
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut sum = 0xCBF2_9CE4_8422_2325;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x0000_0100_0000_01B3);
+        sum ^= sum >> 29;
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ns::{Create, Kind};
+
+    /// A registry of its own; removed at the end.
+    struct Temporary(Registry);
+
+    impl Temporary {
+        fn new(name: &str) -> Temporary {
+            let directory = std::env::temp_dir().join(format!("libctr-registry-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&directory);
+            Temporary(Registry::new(directory))
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.directory.join("ranges")
+        }
+    }
+
+    impl Drop for Temporary {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0.directory);
+        }
+    }
+
+    fn range(text: &str) -> IdRange {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn reads_both_forms() {
+        assert_eq!(range("0:1000:5"), range("1000:5"));
+        assert_eq!(range("0:5").to_string(), "0:5");
+        assert_eq!(range("100:5").extent().to_string(), "0:100:5");
+        for text in ["", "5", "0:0", "5:0", "1:1000:5", "4294967295:1", "1:4294967295", "0:1:2:3", "01:2", "a:b"] {
+            assert!(text.parse::<IdRange>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn fills_gaps_and_never_gives_an_id_twice() {
+        let registry = Temporary::new("gaps");
+        let pool = Pool(vec![range("100:50"), range("200:1"), range("300:30")]);
+        let mut held: Vec<IdRange> = Vec::new();
+        let mut random = 1_u64;
+        for _ in 0..400 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let number = (random >> 33) as usize;
+            if number % 3 == 0 && !held.is_empty() {
+                registry.0.release(held.swap_remove(number / 3 % held.len())).unwrap();
+                continue;
+            }
+            let count = (number % 17 + 1) as u32;
+            let taken = |id: u32| held.iter().any(|range| (range.first..range.end()).contains(&id));
+            let fits = |first: u32| {
+                let ids = first..first + count;
+                pool.0.iter().any(|free| free.first <= first && ids.end <= free.end()) && !ids.clone().any(taken)
+            };
+            let expected = (0..400).find(|first| fits(*first));
+            let given = registry.0.allocate(&pool, count, "", Holder::Nobody);
+            assert_eq!(given.as_ref().ok().map(|range| range.first()), expected, "{count} of {held:?}");
+            match given {
+                Ok(range) => held.push(range),
+                Err(error) => assert_eq!(error.errno(), Errno::ENOSPC),
+            }
+        }
+        held.sort_unstable();
+        assert_eq!(registry.0.entries().unwrap().iter().map(|entry| entry.range).collect::<Vec<_>>(), held);
+    }
+
+    #[test]
+    fn a_pool_is_what_is_left() {
+        let left = subtract(
+            vec![range("10:10"), range("30:10")],
+            vec![range("35:1"), range("5:7"), range("19:12"), range("6:1")],
+        );
+        assert_eq!(left, [range("12:7"), range("31:4"), range("36:4")]);
+        assert_eq!(intersect(&[range("10:10"), range("30:10")], &[range("15:20")]), [range("15:5"), range("30:5")]);
+        // root and nobody are somebody's everywhere
+        let pool = Pool::of_caller(Some(range("0:70000"))).unwrap();
+        assert!(!pool.0.iter().any(|free| free.first == 0 || (free.first..free.end()).contains(&65534)), "{pool:?}");
+        assert_eq!(Pool::of_caller(None).unwrap(), Pool(vec![Pool::DEFAULT]));
+    }
+
+    #[test]
+    fn a_name_keeps_its_range() {
+        let registry = Temporary::new("name");
+        let pool = Pool(vec![range("1000:100")]);
+        let web = registry.0.allocate(&pool, 10, "web", Holder::Nobody).unwrap();
+        assert_ne!(registry.0.allocate(&pool, 10, "db", Holder::Nobody).unwrap(), web);
+        assert_eq!(registry.0.allocate(&pool, 10, "web", Holder::Nobody).unwrap(), web);
+        let error = registry.0.allocate(&pool, 11, "web", Holder::Nobody).unwrap_err();
+        assert_eq!(error.to_string(), "allocate ids 11: web has 10 ids already, from 1000 (EINVAL)");
+        assert!(registry.0.allocate(&pool, 1, "two words", Holder::Nobody).is_err());
+        assert!(registry.0.allocate(&pool, 0, "", Holder::Nobody).is_err());
+        let error = registry.0.release(range("1000:5")).unwrap_err();
+        assert!(error.to_string().ends_with("has no such range (ENOENT)"), "{error}");
+    }
+
+    #[test]
+    fn what_is_held_is_free_when_its_holder_is_gone() {
+        let registry = Temporary::new("holder");
+        let pool = Pool(vec![range("1000:2")]);
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pidfd = crate::sys::clone::pidfd_open(nix::unistd::Pid::from_raw(child.id().cast_signed())).unwrap();
+        let first = registry.0.allocate(&pool, 1, "", Holder::process(&pidfd).unwrap()).unwrap();
+        let mut made = Create::new(&[Kind::User, Kind::Net]).create().unwrap();
+        let second = registry.0.allocate(&pool, 1, "", Holder::Nobody).unwrap();
+        registry.0.hold(second, Holder::namespace(&made[0]).unwrap()).unwrap();
+        assert_eq!(registry.0.allocate(&pool, 1, "", Holder::Nobody).unwrap_err().errno(), Errno::ENOSPC);
+        child.kill().unwrap();
+        // what is left of it, its exit status, holds nothing
+        while started(child.id().cast_signed()).is_some() {}
+        assert_eq!(registry.0.entries().unwrap().len(), 1);
+        child.wait().unwrap();
+        // what it owns keeps a user namespace
+        made.remove(0);
+        assert_eq!(registry.0.entries().unwrap().len(), 1);
+        assert_eq!(registry.0.allocate(&pool, 1, "", Holder::Nobody).unwrap(), first);
+        drop(made);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while registry.0.entries().unwrap().len() > 1 && std::time::Instant::now() < deadline {}
+        assert_eq!(registry.0.allocate(&pool, 1, "", Holder::Nobody).unwrap(), second);
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_wherever_it_is_cut() {
+        let registry = Temporary::new("damaged");
+        let pool = Pool(vec![range("1000:1000")]);
+        for count in 1..6 {
+            registry.0.allocate(&pool, count, "", Holder::Nobody).unwrap();
+        }
+        let whole = std::fs::read(registry.file()).unwrap();
+        let parse = |bytes: &[u8]| parse(&mut String::from_utf8_lossy(bytes).into_owned());
+        assert!(parse(&whole).is_ok());
+        for length in 0..whole.len() {
+            assert!(parse(&whole[..length]).is_err(), "{length}");
+        }
+        for index in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[index] ^= 1;
+            assert!(parse(&changed).is_err(), "{index}");
+        }
+        std::fs::write(registry.file(), &whole[..40]).unwrap();
+        for error in [
+            registry.0.allocate(&pool, 1, "", Holder::Nobody).unwrap_err(),
+            registry.0.entries().unwrap_err(),
+            registry.0.release(range("1000:1")).unwrap_err(),
+        ] {
+            assert!(error.to_string().ends_with("line 3 of file ranges is cut off: it is damaged (EINVAL)"), "{error}");
+        }
+        assert_eq!(std::fs::read(registry.file()).unwrap(), &whole[..40]);
+    }
+
+    #[test]
+    fn sixty_four_race() {
+        let registry = Temporary::new("race");
+        let pool = Pool(vec![range("1000:6400")]);
+        std::thread::scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        let given = registry.0.allocate(&pool, 20, "", Holder::Nobody).unwrap();
+                        let kept = registry.0.allocate(&pool, 1, "", Holder::Nobody).unwrap();
+                        registry.0.release(given).unwrap();
+                        registry.0.hold(kept, Holder::Nobody).unwrap();
+                    }
+                });
+            }
+        });
+        // disjoint: or the file were refused
+        assert_eq!(registry.0.entries().unwrap().len(), 320);
+    }
+}
