@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use libctr::{Context, Error, show};
 
 use crate::cli::{self, Tool};
-use crate::{close_fds, man, mntfd_create, mount_setup, net_setup, ns_enter, nsfd_create, pivot_init, veth_create};
+use crate::{
+    close_fds, idmap_alloc, man, mntfd_create, mount_setup, net_setup, ns_enter, nsfd_create, pivot_init, veth_create,
+};
 
 /// A tool as the table below knows it.
 struct Entry {
@@ -21,7 +23,7 @@ const fn entry<T: Tool>() -> Entry {
 }
 
 /// Every tool.
-const TOOLS: [Entry; 8] = [
+const TOOLS: [Entry; 9] = [
     entry::<nsfd_create::NsfdCreate>(),
     entry::<veth_create::VethCreate>(),
     entry::<ns_enter::NsEnter>(),
@@ -30,6 +32,7 @@ const TOOLS: [Entry; 8] = [
     entry::<mntfd_create::MntfdCreate>(),
     entry::<mount_setup::MountSetup>(),
     entry::<pivot_init::PivotInit>(),
+    entry::<idmap_alloc::IdmapAlloc>(),
 ];
 
 const HELP: &str = "Usage: ctrtool TOOL [OPTIONS] …\n\nAll container tools in one program; also by the name of a link to it.\n\n\

@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod close_fds;
 pub mod ctrtool;
+pub mod idmap_alloc;
+pub mod ids;
 pub mod man;
 pub mod mntfd_create;
 pub mod mount_setup;

@@ -2,15 +2,17 @@
 
 use std::ffi::CString;
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
-use libctr::Error;
-use libctr::idmap::{MapSpec, Which};
-use libctr::ns::{Create, Kind, TimeOffsets};
+use libctr::idmap::{Holder, IdMap, MapSpec, Which};
+use libctr::ns::{Create, Kind, NsRef, Pin, TimeOffsets};
 use libctr::process::Exec;
+use libctr::{Error, show};
 
 use crate::cli::{Chain, Failure, Tool, become_program, require, usage, value as parse};
+use crate::ids::Ranges;
 
 /// Makes namespaces and executes PROGRAM with them as open descriptors, named in the environment: NSFD_USER=3 NSFD_NET=4 …
 /// No process stays behind in them; they live as long as a descriptor is open.
@@ -18,7 +20,10 @@ use crate::cli::{Chain, Failure, Tool, become_program, require, usage, value as 
 #[argh(
     help_triggers("-h", "--help"),
     example = "nsfd-create -Un --uid-map 0:100000:65536 --gid-map 0:100000:65536 -- env",
-    note = "MAP is INSIDE:OUTSIDE:COUNT, several joined by commas, or root, self, all.\n\
+    note = "MAP is INSIDE:OUTSIDE:COUNT, several joined by commas; root (0 is the caller), self (the caller is itself), all \
+            (every id the caller has), subid (the caller's of /etc/subuid and /etc/subgid, from 0), auto:COUNT (a range that no \
+            other container has, until the namespace is gone: see idmap-alloc). An ordinary user needs newuidmap(1) and \
+            newgidmap(1) for more than its own id.\n\
             A pid namespace cannot be held without a process: pivot-init and ns-enter --new pid make it.\n\
             Exit status: that of PROGRAM; 125 this tool failed, 126 PROGRAM cannot be executed, 127 not found."
 )]
@@ -59,12 +64,21 @@ pub struct NsfdCreate {
     /// short for --uid-map self --gid-map self: the caller stays itself
     #[argh(switch)]
     map_self: bool,
+    /// short for --uid-map auto:COUNT --gid-map auto:COUNT
+    #[argh(option, arg_name = "COUNT", from_str_fn(auto))]
+    map_auto: Option<MapSpec>,
     /// allow or deny setgroups(2) inside; by default denied only where the map needs that
     #[argh(option, arg_name = "allow|deny", from_str_fn(allow_or_deny))]
     setgroups: Option<bool>,
     /// make the user namespace this user's
     #[argh(option, arg_name = "UID[:GID]", from_str_fn(owner))]
     owner: Option<(u32, u32)>,
+    /// make them inside this user namespace, with rights over its ids and none over the caller's
+    #[argh(option, arg_name = "NSREF", from_str_fn(parse))]
+    parent: Option<NsRef>,
+    /// also bind the namespace file to a path, which is made; may be repeated. PROGRAM can then be left out
+    #[argh(option, arg_name = "KIND=PATH", from_str_fn(pinned))]
+    pin: Vec<(Kind, PathBuf)>,
     /// host name in the new uts namespace
     #[argh(option, arg_name = "NAME")]
     hostname: Option<String>,
@@ -95,6 +109,15 @@ fn owner(text: &str) -> Result<(u32, u32), String> {
 fn kind_and(text: &str) -> Result<(Kind, &str), String> {
     let (kind, rest) = text.split_once('=').ok_or("needs KIND=…")?;
     Ok((parse(kind)?, rest))
+}
+
+fn auto(text: &str) -> Result<MapSpec, String> {
+    parse(&format!("auto:{text}"))
+}
+
+fn pinned(text: &str) -> Result<(Kind, PathBuf), String> {
+    let (kind, path) = kind_and(text)?;
+    if path.is_empty() { Err("needs KIND=PATH".to_owned()) } else { Ok((kind, path.into())) }
 }
 
 fn numbered(text: &str) -> Result<(Kind, RawFd), String> {
@@ -129,6 +152,8 @@ impl NsfdCreate {
         needs(!self.gid_map.is_empty(), "--gid-map", Kind::User)?;
         needs(self.map_root, "--map-root", Kind::User)?;
         needs(self.map_self, "--map-self", Kind::User)?;
+        needs(self.map_auto.is_some(), "--map-auto", Kind::User)?;
+        needs(self.parent.is_some(), "--parent", Kind::User)?;
         needs(self.setgroups.is_some(), "--setgroups", Kind::User)?;
         needs(self.owner.is_some(), "--owner", Kind::User)?;
         needs(self.hostname.is_some(), "--hostname", Kind::Uts)?;
@@ -140,21 +165,31 @@ impl NsfdCreate {
                 return Err(usage("--fd", format!("gives kind {kind} or number {number} twice")));
             }
         }
-        let shorthands = usize::from(self.map_root) + usize::from(self.map_self);
+        for (index, (kind, path)) in self.pin.iter().enumerate() {
+            needs(true, "--pin", *kind)?;
+            if self.pin[..index].iter().any(|(_, other)| other == path) {
+                return Err(usage("--pin", format!("gives {} twice", show(path))));
+            }
+        }
+        if self.parent.is_some() && self.owner.is_some() {
+            return Err(usage("--parent and --owner", "exclude each other: root of the parent is the owner"));
+        }
+        let shorthands = usize::from(self.map_root) + usize::from(self.map_self) + usize::from(self.map_auto.is_some());
         if shorthands > 1 || (shorthands == 1 && !(self.uid_map.is_empty() && self.gid_map.is_empty())) {
-            return Err(usage("--map-root, --map-self, --uid-map, --gid-map", "exclude each other"));
+            return Err(usage("--map-root, --map-self, --map-auto, --uid-map, --gid-map", "exclude each other"));
         }
         Ok(())
     }
 
-    fn map(&self, which: Which) -> Result<Option<libctr::idmap::IdMap>, Failure> {
+    fn map(&self, which: Which, ranges: &mut Ranges) -> Result<Option<IdMap>, Failure> {
         let given = match which {
             Which::Uid => &self.uid_map,
             Which::Gid => &self.gid_map,
         };
-        let shorthand = match (self.map_root, self.map_self) {
-            (true, _) => vec![MapSpec::Root],
-            (_, true) => vec![MapSpec::Own],
+        let shorthand = match (self.map_root, self.map_self, &self.map_auto) {
+            (true, ..) => vec![MapSpec::Root],
+            (_, true, _) => vec![MapSpec::Own],
+            (.., Some(auto)) => vec![auto.clone()],
             _ => Vec::new(),
         };
         let specs = if shorthand.is_empty() { given } else { &shorthand };
@@ -163,9 +198,15 @@ impl NsfdCreate {
         }
         let mut extents = Vec::new();
         for spec in specs {
-            extents.extend_from_slice(spec.resolve(which)?.extents());
+            if self.parent.is_some() && !matches!(spec, MapSpec::Explicit(_)) {
+                return Err(usage("--parent", "needs maps INSIDE:OUTSIDE:COUNT, with the parent's ids outside"));
+            }
+            match spec {
+                MapSpec::Auto(count) => extents.push(ranges.of(*count)?.extent()),
+                other => extents.extend_from_slice(other.resolve(which)?.extents()),
+            }
         }
-        Ok(Some(libctr::idmap::IdMap::new(extents).map_err(Failure::Usage)?))
+        Ok(Some(IdMap::new(extents).map_err(Failure::Usage)?))
     }
 }
 
@@ -176,13 +217,18 @@ impl Tool for NsfdCreate {
     fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
         let kinds = self.kinds();
         self.check(&kinds)?;
-        let mut program = require(program)?;
+        let program = if self.pin.is_empty() { Some(require(program)?) } else { program };
+        let parent = self.parent.as_ref().map(|parent| parent.open(Kind::User)).transpose()?;
+        let mut ranges = Ranges::default();
         let mut create = Create::new(&kinds);
-        if let Some(map) = self.map(Which::Uid)? {
+        if let Some(map) = self.map(Which::Uid, &mut ranges)? {
             create.uid_map(map);
         }
-        if let Some(map) = self.map(Which::Gid)? {
+        if let Some(map) = self.map(Which::Gid, &mut ranges)? {
             create.gid_map(map);
+        }
+        if let Some(parent) = parent {
+            create.parent(parent);
         }
         if let Some(allow) = self.setgroups {
             create.setgroups(allow);
@@ -197,6 +243,17 @@ impl Tool for NsfdCreate {
         create
             .time_offsets(TimeOffsets { monotonic: self.monotonic.unwrap_or(0), boottime: self.boottime.unwrap_or(0) });
         let namespaces = create.create()?;
+        if let Some(user) = namespaces.iter().find(|namespace| namespace.kind() == Kind::User) {
+            ranges.keep(|| Holder::namespace(user))?;
+        }
+        let mut pins = Vec::new();
+        for (kind, path) in &self.pin {
+            if let Some(namespace) = namespaces.iter().find(|namespace| namespace.kind() == *kind) {
+                pins.push(namespace.pin(path)?);
+            }
+        }
+        pins.into_iter().for_each(Pin::keep);
+        let Some(mut program) = program else { return Ok(ExitCode::SUCCESS) };
         for namespace in namespaces {
             let kind = namespace.kind();
             let number = self.fd.iter().find(|(other, _)| *other == kind).map(|(_, number)| *number);

@@ -16,7 +16,8 @@ pub use extent::{Extent, Id};
 pub use map::IdMap;
 pub use registry::{Entry, Holder, IdRange, Pool, Registry};
 pub use spec::MapSpec;
-pub use write::{needs_setgroups_denied, write, write_setgroups};
+pub(crate) use write::verify;
+pub use write::{needs_setgroups_denied, read, write, write_setgroups};
 
 use crate::error::{Context, Result};
 

@@ -3,14 +3,14 @@
 use std::str::FromStr;
 
 use super::extent::number;
-use super::{Extent, IdMap, IdRange, Which, accounts};
+use super::{Extent, IdMap, Which, accounts};
 use crate::error::{Context, Error, Result, show};
 
 /// How a map is asked for: `INSIDE:OUTSIDE:COUNT[,…]`, `root`, `self`, `all`, `subid` or `auto:COUNT`.
 ///
 /// ```
 /// use libctr::idmap::{MapSpec, Which};
-/// let map = "root".parse::<MapSpec>()?.resolve(Which::Uid, |_| unreachable!())?;
+/// let map = "root".parse::<MapSpec>()?.resolve(Which::Uid)?;
 /// assert!(map.to_outside(0).is_some());
 /// # Ok::<(), libctr::Error>(())
 /// ```
@@ -32,20 +32,23 @@ pub enum MapSpec {
 }
 
 impl MapSpec {
-    /// The map this means for the calling process now. `allocate` gives out a range of so many ids, see
-    /// [`Registry`](super::Registry); it is for the caller to give the same to user and group ids.
+    /// The map this means for the calling process now.
     ///
     /// # Errors
-    /// Those of `allocate`. ENOENT: the caller has no subordinate ids, or there is no /etc/subuid or /proc. EINVAL: such a file is malformed, or
-    /// has more ranges than a map can.
-    pub fn resolve(&self, which: Which, allocate: impl FnOnce(u32) -> Result<IdRange>) -> Result<IdMap> {
+    /// ENOENT: the caller has no subordinate ids, or there is no /etc/subuid or /proc. EINVAL: such a file is malformed, or
+    /// has more ranges than a map can; or it is `auto:COUNT`, which a [`Registry`](super::Registry) must give out first, the same
+    /// range to user and group ids.
+    pub fn resolve(&self, which: Which) -> Result<IdMap> {
         match self {
             MapSpec::Explicit(map) => Ok(map.clone()),
             MapSpec::Root => IdMap::new(vec![Extent::new(0, which.own(), 1)?]),
             MapSpec::Own => IdMap::new(vec![Extent::new(which.own(), which.own(), 1)?]),
             MapSpec::All => everything(which),
             MapSpec::Subordinate => accounts::subordinate_map(which),
-            MapSpec::Auto(count) => IdMap::new(vec![allocate(*count)?.extent()]),
+            MapSpec::Auto(count) => {
+                let reason = "means no map until a registry has given out its range";
+                Err(Error::invalid("resolve id map", format_args!("auto:{count}"), reason))
+            }
         }
     }
 }
@@ -93,10 +96,6 @@ impl FromStr for MapSpec {
 mod tests {
     use super::*;
 
-    fn none(_: u32) -> Result<IdRange> {
-        unreachable!()
-    }
-
     #[test]
     fn reads_every_form() {
         let parse = |text: &str| text.parse::<MapSpec>();
@@ -122,9 +121,9 @@ mod tests {
     #[test]
     fn means_the_caller() {
         let own = Which::Uid.own();
-        assert_eq!(MapSpec::Root.resolve(Which::Uid, none).unwrap().to_string(), format!("0:{own}:1"));
-        assert_eq!(MapSpec::Own.resolve(Which::Uid, none).unwrap().to_string(), format!("{own}:{own}:1"));
-        let all = MapSpec::All.resolve(Which::Gid, none).unwrap();
+        assert_eq!(MapSpec::Root.resolve(Which::Uid).unwrap().to_string(), format!("0:{own}:1"));
+        assert_eq!(MapSpec::Own.resolve(Which::Uid).unwrap().to_string(), format!("{own}:{own}:1"));
+        let all = MapSpec::All.resolve(Which::Gid).unwrap();
         assert!(all.extents().iter().all(|extent| extent.inside() == extent.outside()));
         let read = IdMap::parse_kernel(&std::fs::read("/proc/self/gid_map").unwrap()).unwrap();
         let counts = |map: &IdMap| map.extents().iter().map(|e| e.count()).collect::<Vec<_>>();

@@ -45,12 +45,25 @@ pub fn write(proc: BorrowedFd<'_>, pid: Pid, which: Which, map: &IdMap) -> Resul
             None => error,
         })?;
     }
-    let text = read(proc, which.file())?;
+    verify(proc, which, map)
+}
+
+/// Verifies that the kernel shows this map, in any order of its extents.
+pub(crate) fn verify(proc: BorrowedFd<'_>, which: Which, map: &IdMap) -> Result<()> {
+    let text = read_file(proc, which.file())?;
     if IdMap::parse_kernel(&text).is_ok_and(|set| set.sorted() == map.sorted()) {
         return Ok(());
     }
     Err(Error::new(operation(which), map.quoted(), Errno::EIO)
         .with_reason(format!("the kernel now shows another map: \"{}\"", text.escape_ascii())))
+}
+
+/// The map of a process's user namespace, as the caller's user namespace numbers the ids outside. `proc` as for [`write()`].
+///
+/// # Errors
+/// EINVAL: it has none yet. Those of reading it.
+pub fn read(proc: BorrowedFd<'_>, which: Which) -> Result<IdMap> {
+    IdMap::parse_kernel(read_file(proc, which.file())?)
 }
 
 /// Allows or denies setgroups(2) in the user namespace of a process (Linux 3.19); `proc` as for [`write()`]. Deny comes before
@@ -73,7 +86,7 @@ pub fn write_setgroups(proc: BorrowedFd<'_>, allow: bool) -> Result<()> {
             _ => error,
         }
     })?;
-    let set = read(proc, "setgroups")?;
+    let set = read_file(proc, "setgroups")?;
     if set.trim_ascii() == word.as_bytes() {
         return Ok(());
     }
@@ -140,7 +153,7 @@ fn write_whole(file: OwnedFd, name: &str, text: &[u8]) -> std::result::Result<()
     Err((Errno::EIO, Some(format!("{name} took {written} of {} bytes", text.len()))))
 }
 
-fn read(proc: BorrowedFd<'_>, name: &'static str) -> Result<Vec<u8>> {
+fn read_file(proc: BorrowedFd<'_>, name: &'static str) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     let mut file = std::fs::File::from(open(proc, name, OFlag::O_RDONLY)?);
     std::io::Read::read_to_end(&mut file, &mut text).context("read", name)?;
@@ -160,7 +173,7 @@ fn explain(proc: BorrowedFd<'_>, which: Which, map: &IdMap, errno: Errno, reason
 }
 
 fn already_set(proc: BorrowedFd<'_>, which: Which) -> Option<String> {
-    let set = IdMap::parse_kernel(&read(proc, which.file()).ok()?).ok()?;
+    let set = read(proc, which).ok()?;
     Some(format!("{} is already set, to {}; a map can be set once", which.file(), set.quoted()))
 }
 
@@ -187,7 +200,7 @@ fn forbidden(proc: BorrowedFd<'_>, which: Which, map: &IdMap) -> String {
     }
     if which == Which::Gid
         && !which.capable().unwrap_or(false)
-        && read(proc, "setgroups").is_ok_and(|s| s.starts_with(b"allow"))
+        && read_file(proc, "setgroups").is_ok_and(|s| s.starts_with(b"allow"))
     {
         return "without CAP_SETGID, setgroups must be denied first".to_owned();
     }
@@ -242,7 +255,7 @@ mod tests {
         }
 
         fn read(&self, name: &'static str) -> Vec<u8> {
-            read(self.proc.as_fd(), name).unwrap()
+            read_file(self.proc.as_fd(), name).unwrap()
         }
     }
 
@@ -425,7 +438,7 @@ mod tests {
             }
             become_user(1);
             let target = Target::new();
-            let map = crate::idmap::MapSpec::Subordinate.resolve(Which::Uid, |_| unreachable!()).unwrap();
+            let map = crate::idmap::MapSpec::Subordinate.resolve(Which::Uid).unwrap();
             assert_eq!(map.to_string(), "0:200000:1000,1000:300000:500");
             let error = target.write(Which::Uid, "0:100000:1").unwrap_err();
             assert_eq!(error.operation(), "run");

@@ -1,14 +1,15 @@
 //! [`Create`]: new namespaces, held by descriptor, with no process left in them.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::fcntl::{OFlag, openat};
 use nix::mount::MsFlags;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, read, setgroups, setresgid, setresuid, write};
+use nix::unistd::{Gid, Pid, Uid, geteuid, read, setgroups, setresgid, setresuid, write};
 
 use super::{Kind, Namespace, flags};
 use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
@@ -44,6 +45,7 @@ pub struct Create {
     gid_map: Option<IdMap>,
     allow_setgroups: Option<bool>,
     owner: Option<(u32, u32)>,
+    parent: Option<Arc<Namespace>>,
     hostname: Option<CString>,
     time: TimeOffsets,
 }
@@ -80,6 +82,13 @@ impl Create {
         self
     }
 
+    /// Makes the user namespace inside this one instead of the caller's. Its maps are then in the ids of `parent`: root inside
+    /// has rights over `parent`'s ids, and none over the caller's. Needs rights over `parent`, as its owner or CAP_SYS_ADMIN.
+    pub fn parent(&mut self, parent: Namespace) -> &mut Self {
+        self.parent = Some(Arc::new(parent));
+        self
+    }
+
     /// The host name in the new uts namespace, 1 to 64 bytes.
     pub fn hostname(&mut self, name: CString) -> &mut Self {
         self.hostname = Some(name);
@@ -101,22 +110,12 @@ impl Create {
     #[doc(alias = "unshare")]
     pub fn create(&self) -> Result<Vec<Namespace>> {
         self.validate()?;
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-            .context("make socketpair", "")?;
+        let (ours, theirs) = pair()?;
         let (pid, pidfd) = sys::clone::clone3(CloneFlags::empty(), None, || {
             sys::fd::close(ours.as_raw_fd());
-            match self.in_child(&theirs) {
-                Ok(()) => 0,
-                Err(fault) => {
-                    let mut buffer = [0; Fault::MAX];
-                    let _ = write(&theirs, fault.encode(&mut buffer));
-                    125
-                }
-            }
+            report(&theirs, self.in_child(&theirs))
         })
-        .map_err(|errno| {
-            Error::new("start child process", "", errno).with_hint("RLIMIT_NPROC or pids.max of the cgroup is reached")
-        })?;
+        .map_err(no_child)?;
         drop(theirs);
         let made = self.in_parent(&ours, pid);
         // the child waits for the end of our socket; the signal is for the case that it is stuck elsewhere
@@ -144,6 +143,17 @@ impl Create {
         if !has(Kind::User) && (self.owner.is_some() || self.allow_setgroups.is_some()) {
             return invalid("owner or setgroups", "needs a new user namespace");
         }
+        if let Some(parent) = &self.parent {
+            if !has(Kind::User) {
+                return invalid("parent", "needs a new user namespace");
+            }
+            if self.owner.is_some() {
+                return invalid("parent and owner", "exclude each other: root of the parent is the owner");
+            }
+            if parent.kind() != Kind::User {
+                return invalid("parent", "is no user namespace");
+            }
+        }
         if !has(Kind::Uts) && self.hostname.is_some() {
             return invalid("hostname", "needs a new uts namespace");
         }
@@ -159,11 +169,14 @@ impl Create {
     /// What the child does. It allocates nothing: the caller may have threads.
     fn in_child(&self, socket: &OwnedFd) -> std::result::Result<(), Fault<'_>> {
         if let Some((uid, gid)) = self.owner {
-            let (raw_uid, raw_gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
+            let (raw_uid, raw_gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             let fault = |operation, id: u32| move |errno| Fault::new(operation, Object::Number(id.into()), errno);
             setgroups(&[]).map_err(fault("drop groups for owner", uid))?;
             setresgid(raw_gid, raw_gid, raw_gid).map_err(fault("become group of owner", gid))?;
             setresuid(raw_uid, raw_uid, raw_uid).map_err(fault("become owner", uid))?;
+        }
+        if let Some(parent) = &self.parent {
+            enter_parent(parent, socket)?;
         }
         if self.kinds.contains(&Kind::User) {
             make_one(Kind::User)?;
@@ -194,7 +207,10 @@ impl Create {
         self.kinds.iter().map(|kind| open(&proc, *kind)).collect()
     }
 
-    fn write_maps(&self, proc: std::os::fd::BorrowedFd<'_>, pid: Pid) -> Result<()> {
+    fn write_maps(&self, proc: BorrowedFd<'_>, pid: Pid) -> Result<()> {
+        if let Some(parent) = &self.parent {
+            return self.write_maps_in(parent, proc);
+        }
         match (self.allow_setgroups, &self.gid_map) {
             (Some(allow), _) => idmap::write_setgroups(proc, allow)?,
             (None, Some(map)) if idmap::needs_setgroups_denied(map) => idmap::write_setgroups(proc, false)?,
@@ -205,6 +221,51 @@ impl Create {
         }
         if let Some(map) = &self.gid_map {
             idmap::write(proc, pid, Which::Gid, map)?;
+        }
+        Ok(())
+    }
+
+    /// The kernel takes a map from a process in the namespace's parent only: one more child goes there and writes it. It keeps
+    /// its ids, since `/proc/PID` of a process that cannot be dumped is root's.
+    fn write_maps_in(&self, parent: &Namespace, proc: BorrowedFd<'_>) -> Result<()> {
+        let setgroups = match self.allow_setgroups {
+            Some(true) => "allow",
+            Some(false) => "deny",
+            None => "",
+        };
+        let text = |map: &Option<IdMap>| map.as_ref().map(IdMap::to_kernel).unwrap_or_default();
+        let (uid, gid) = (text(&self.uid_map), text(&self.gid_map));
+        let files = [("setgroups", setgroups), ("uid_map", uid.as_str()), ("gid_map", gid.as_str())];
+        let (ours, theirs) = pair()?;
+        let (pid, pidfd) = sys::clone::clone3(CloneFlags::empty(), None, || {
+            sys::fd::close(ours.as_raw_fd());
+            let write_all = || {
+                setns_user(parent)?;
+                files.iter().try_for_each(|(name, text)| put(proc, name, text))?;
+                write(&theirs, b"+").map(drop).map_err(|errno| Fault::new("talk to parent", Object::None, errno))
+            };
+            report(&theirs, write_all())
+        })
+        .map_err(no_child)?;
+        drop(theirs);
+        let heard = hear(&ours, pid);
+        let parents = process::open_proc(pid)
+            .and_then(|proc| Ok((idmap::read(proc.as_fd(), Which::Uid)?, idmap::read(proc.as_fd(), Which::Gid)?)));
+        drop(ours);
+        while sys::clone::wait_exit(&pidfd) == Err(Errno::EINTR) {}
+        heard.map_err(|error| match (error.errno(), &parents) {
+            (Errno::EPERM, Ok((uid, gid))) => {
+                let map = if error.object() == "gid_map" { gid } else { uid };
+                error.with_hint(format!("every range must lie within one of the parent's, whose map is {map}"))
+            }
+            _ => error,
+        })?;
+        // from here the kernel shows both maps, one after the other
+        let (uid, gid) = parents?;
+        for (which, asked, parent) in [(Which::Uid, &self.uid_map, uid), (Which::Gid, &self.gid_map, gid)] {
+            if let Some(asked) = asked {
+                idmap::verify(proc, which, &asked.compose(&parent)?)?;
+            }
         }
         Ok(())
     }
@@ -278,6 +339,76 @@ pub fn make(kinds: &[Kind], propagation: Propagation) -> Result<()> {
             .context("change propagation of", "/")?;
     }
     Ok(())
+}
+
+fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).context("make socketpair", "")
+}
+
+fn no_child(errno: Errno) -> Error {
+    Error::new("start child process", "", errno).with_hint("RLIMIT_NPROC or pids.max of the cgroup is reached")
+}
+
+/// In the child: how it ended, as its exit status.
+fn report(socket: &OwnedFd, done: std::result::Result<(), Fault<'_>>) -> i32 {
+    match done {
+        Ok(()) => 0,
+        Err(fault) => {
+            let mut buffer = [0; Fault::MAX];
+            let _ = write(socket, fault.encode(&mut buffer));
+            125
+        }
+    }
+}
+
+fn setns_user(parent: &Namespace) -> std::result::Result<(), Fault<'static>> {
+    // the caller's own: it is there already
+    match setns(parent, CloneFlags::CLONE_NEWUSER) {
+        Ok(()) | Err(Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(Fault::new("enter", Object::Text(b"parent user namespace"), errno)
+            .with_hint("only its owner, or CAP_SYS_ADMIN in it, may enter a user namespace")),
+    }
+}
+
+/// In the child: becomes root of the parent, which is to own the new user namespace.
+fn enter_parent(parent: &Namespace, socket: &OwnedFd) -> std::result::Result<(), Fault<'static>> {
+    let ordinary = !geteuid().is_root();
+    setns_user(parent)?;
+    let fault = |errno| {
+        Fault::new("become root of", Object::Text(b"parent user namespace"), errno)
+            .with_hint("id 0 is not mapped in it")
+    };
+    // denied in the parent: this process ends soon, and nothing is made of its groups
+    match setgroups(&[]) {
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(Fault::new("drop groups in", Object::Text(b"parent user namespace"), errno)),
+    }
+    setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0)).map_err(fault)?;
+    setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).map_err(fault)?;
+    if ordinary {
+        // its /proc/PID would be root's, to which an ordinary caller has no access. The parent's processes can then trace
+        // it: it keeps nothing that they have not
+        let only = socket.as_raw_fd() as u32;
+        sys::fd::close_range(0, only - 1)
+            .and_then(|()| sys::fd::close_range(only + 1, u32::MAX))
+            .map_err(|errno| Fault::new("close descriptors", Object::None, errno))?;
+        nix::sys::prctl::set_dumpable(true).map_err(|errno| Fault::new("set dumpable", Object::None, errno))?;
+    }
+    Ok(())
+}
+
+/// In the child: one write to a file of `/proc/PID`, unless it is empty.
+fn put(proc: BorrowedFd<'_>, name: &'static str, text: &str) -> std::result::Result<(), Fault<'static>> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let fault = |errno| Fault::new("write in parent user namespace", Object::Text(name.as_bytes()), errno);
+    let file =
+        openat(proc, name, OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty()).map_err(fault)?;
+    match write(&file, text.as_bytes()).map_err(fault)? {
+        count if count == text.len() => Ok(()),
+        _ => Err(fault(Errno::EIO)),
+    }
 }
 
 /// In the child: makes one namespace, with a fault that needs no allocation.

@@ -9,7 +9,7 @@ mod reference;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -19,6 +19,7 @@ use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Errno, Error, Result, show};
+use crate::mount::Tree;
 use crate::{process, sys};
 
 pub use create::{Create, Propagation, TimeOffsets, make};
@@ -240,9 +241,66 @@ impl Namespace {
         })
     }
 
+    /// Binds the namespace file to a path, which is made, so that the namespace lives on without a process or a descriptor, as
+    /// ip-netns(8) does. `umount PATH; rm PATH` ends that.
+    ///
+    /// # Errors
+    /// EEXIST: there is something. EINVAL: a mount namespace on a shared mount, or on one of its own. Those of making a file
+    /// and of mount(2).
+    #[doc(alias = "ip netns add")]
+    pub fn pin(&self, path: &Path) -> Result<Pin> {
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = openat(AT_FDCWD, path, flags, Mode::empty())
+            .context("make file for namespace", show(path))
+            .map_err(|error| match error.errno() {
+                Errno::EEXIST => error.with_hint("umount it and remove it, if the namespace there is not needed"),
+                _ => error,
+            })?;
+        let mut pin = Pin { path: path.to_owned(), mounted: false, kept: false };
+        Tree::bind(&self.fd, false).and_then(|tree| tree.attach(&file)).map_err(|errno| {
+            let error = Error::new("bind namespace to", show(path), errno);
+            match (errno, self.kind) {
+                (Errno::EINVAL, Kind::Mnt) => {
+                    error.with_hint("a mount namespace can be bound on a private mount only: mount --make-private")
+                }
+                _ => error,
+            }
+        })?;
+        pin.mounted = true;
+        Ok(pin)
+    }
+
     /// Puts the descriptor out of the caller's hands, to pass it on.
     pub fn into_fd(self) -> OwnedFd {
         self.fd
+    }
+}
+
+/// A namespace bound to a path: undone when this is dropped, unless [kept](Pin::keep).
+#[derive(Debug)]
+pub struct Pin {
+    path: PathBuf,
+    mounted: bool,
+    kept: bool,
+}
+
+impl Pin {
+    /// Leaves it there.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        if self.mounted {
+            let flags = nix::mount::MntFlags::MNT_DETACH | nix::mount::MntFlags::UMOUNT_NOFOLLOW;
+            let _ = nix::mount::umount2(&self.path, flags);
+        }
+        let _ = nix::unistd::unlink(&self.path);
     }
 }
 
