@@ -1,5 +1,6 @@
 #!/bin/sh
-# A container in seven steps: copy this file, edit the variables, add or leave out steps. As root:
+# A container in seven steps: copy this file, edit the variables, add or leave out steps. As root, or as a user who has
+# subordinate ids and newuidmap(1), then without a veth:
 #     container.sh [COMMAND [ARG…]]       (without a command: a shell, or a report where stdin is no terminal)
 # Each tool does one step and becomes the next program; `TOOL --help` says what else it can do.
 set -eu
@@ -8,7 +9,7 @@ set -eu
 # (the other examples set some of it from outside, through CTR_*)
 name=${CTR_NAME:-box}                       # its host name
 ids=${CTR_IDS:-0:100000:65536}              # INSIDE:OUTSIDE:COUNT, of users and of groups
-link=ve-$name                               # the host's end of the veth; the container's is eth0
+link=${CTR_LINK-ve-$name}                   # the host's end of the veth, the container's is eth0; empty: loopback only
 net=${CTR_NET:-0}                           # 0 to 255, another for each container
 host4=10.173.$net.1 host6=fd17:3:$net::1    # the host's addresses on it
 own4=10.173.$net.2 own6=fd17:3:$net::2      # the container's
@@ -35,11 +36,16 @@ case $step in
         exec <"${0%/*}/report.sh"
         set -- /bin/sh -s -- "$(readlink /proc/self/ns/* | tr '\n' ' ')"
     fi
+    if [ "$(id -u)" != 0 ]; then
+        echo "container.sh: a veth needs root of the host: loopback only" >&2
+        export CTR_LINK=
+        ids=${CTR_IDS:-subid}
+    fi
     # 1. A user and a network namespace, held by the descriptors that NSFD_USER and NSFD_NET name.
     exec nsfd-create --user --net --uid-map "$ids" --gid-map "$ids" -- sh "$self" 2 "$@" ;;
 
 2)  # 2. A veth pair; the peer is born in the new network namespace.
-    veth-create --host "$link" --peer eth0 --netns env:NSFD_NET --up \
+    [ -z "$link" ] || veth-create --host "$link" --peer eth0 --netns env:NSFD_NET --up \
         --host-addr "$host4/24" --host-addr "$host6/64"
     # 3. Enter both namespaces, as their root.  4. Close every descriptor that is not wanted.
     # 5. Make the other namespaces.
@@ -50,8 +56,12 @@ case $step in
          ns-enter --new ipc,cgroup,mnt,uts --hostname "$name" -- sh "$self" 6 "$@" ;;
 
 6)  # 6. The network as seen from inside; the mounts, below /mnt, which no other process sees.
-    net-setup --lo --link eth0 --up --addr "$own4/24" --addr "$own6/64,nodad" \
-        --route "default=$host4" --route "default=$host6"
+    if [ -z "$link" ]; then
+        net-setup --lo
+    else
+        net-setup --lo --link eth0 --up --addr "$own4/24" --addr "$own6/64,nodad" \
+            --route "default=$host4" --route "default=$host6"
+    fi
     printf "%s\n" "$plan" | mount-setup --root /mnt --plan -
     # 7. /mnt becomes the root, a new pid namespace begins, and so does the program, as process 1.
     exec pivot-init --root /mnt --clear-env --env PATH="$path" --env HOME=/root --env TERM="${TERM:-dumb}" -- "$@" ;;

@@ -6,12 +6,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-use crate::error::{Errno, Error, Fault, Object, Result, show};
+use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
+use crate::ns::{Kind, Namespace};
 use crate::sys::cred::{self, CapSets};
 
 /// A set of capabilities, bit N for capability N.
@@ -371,8 +374,8 @@ impl Credentials {
         let groups = self.groups.as_deref().or(ids.then_some(&[]));
         if let Some(groups) = groups {
             match setgroups(groups) {
-                // setgroups(2) may be denied for good, which matters only where there are groups
-                Err(Errno::EPERM) if groups.is_empty() && cred::group_count() == Ok(0) => {}
+                // setgroups(2) may be denied for good, which matters only where there are other groups
+                Err(Errno::EPERM) if groups.is_empty() && cred::no_other_groups() == Ok(true) => {}
                 other => other.map_err(|errno| {
                     Fault::new("set supplementary groups", Object::None, errno)
                         .with_hint("setgroups(2) is denied in this user namespace, a group is not mapped, or CAP_SETGID is missing")
@@ -453,6 +456,48 @@ impl Credentials {
     }
 }
 
+/// Forbids further user namespaces to everything in the calling thread's own, for good: `user.max_user_namespaces` becomes 0 there,
+/// and the thread loses CAP_SYS_RESOURCE, which could change that, from its bounding set on. Then it is tried out.
+///
+/// Whoever else has that capability in this user namespace could still raise the limit: this is for before the container's
+/// first process.
+///
+/// # Errors
+/// EPERM: in the initial user namespace it would hold for the whole machine; or CAP_SYS_RESOURCE or CAP_SETPCAP is missing.
+/// EROFS, ENOENT: `/proc/sys` is read-only or not there.
+#[doc(alias = "max_user_namespaces")]
+pub fn disable_user_namespaces() -> Result<()> {
+    const OPERATION: &str = "disable user namespaces";
+    /// `PROC_USER_INIT_INO` of linux/proc_ns.h, for ever the same.
+    const INITIAL: u64 = 0xEFFF_FFFD;
+    const CAP_SYS_RESOURCE: u8 = 24;
+    const LIMIT: &str = "/proc/sys/user/max_user_namespaces";
+    let error = |errno| Error::new(OPERATION, "", errno);
+    if Namespace::current(Kind::User)?.id()?.1 == INITIAL {
+        return Err(error(Errno::EPERM)
+            .with_reason("this is the initial user namespace: it would hold for the whole machine")
+            .with_hint("enter or make a user namespace first"));
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let file = openat(AT_FDCWD, LIMIT, flags, Mode::empty()).context("open", LIMIT)?;
+    crate::process::verify_procfs(&file, LIMIT)?;
+    nix::unistd::write(&file, b"0").context("write 0 to", LIMIT)?;
+    cred::bounding_drop(CAP_SYS_RESOURCE).context("drop from bounding set", "sys_resource")?;
+    let had = cred::capget().context("read capabilities", "")?;
+    let without = |set: u64| set & !(1 << CAP_SYS_RESOURCE);
+    let sets = CapSets {
+        effective: without(had.effective),
+        permitted: without(had.permitted),
+        inheritable: without(had.inheritable),
+    };
+    cred::capset(sets).context("drop capability", "sys_resource")?;
+    match unshare(CloneFlags::CLONE_NEWUSER) {
+        Err(Errno::ENOSPC) => Ok(()),
+        Err(errno) => Err(error(errno).with_hint("one could not be tried out")),
+        Ok(()) => Err(error(Errno::EIO).with_reason("one could still be made")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -504,9 +549,9 @@ mod tests {
             }
             let sets = cred::capget().unwrap();
             let net_bind_service = 1 << 10;
-            let ids = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw(), cred::group_count());
+            let ids = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw(), cred::no_other_groups());
             let bounding: Vec<u8> = (0..41).filter(|cap| cred::bounding_has(*cap) == Ok(true)).collect();
-            let right = ids == (1234, 1235, Ok(1))
+            let right = ids == (1234, 1235, Ok(false))
                 && (sets.permitted, sets.effective, sets.inheritable)
                     == (net_bind_service, net_bind_service, net_bind_service)
                 && bounding == [0, 10]

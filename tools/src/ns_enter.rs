@@ -136,6 +136,9 @@ impl Tool for NsEnter {
         }
         entered.iter().for_each(|kind| program.remove_var(kind.variable()));
         // the rights of root there are needed until here, whatever the ids are
+        if self.disable_userns {
+            libctr::cred::disable_user_namespaces()?;
+        }
         let mut credentials = self.credentials();
         if user && !self.keep_ids {
             credentials.uid(self.uid.unwrap_or(0)).gid(self.gid.unwrap_or(0));

@@ -134,6 +134,10 @@ impl Tool for PivotInit {
         libctr::fd::cloexec_except(&keep)?;
         let lifeline = if self.detach { None } else { Some(Lifeline::new()?) };
         let credentials = self.credentials();
+        if self.disable_userns {
+            // here, where /proc/sys can be written to, whatever becomes of the container's
+            libctr::cred::disable_user_namespaces()?;
+        }
         let tie = || lifeline.as_ref().map_or(Ok(()), Lifeline::tie);
         let set_up = || -> Result<(), Fault<'_>> {
             tie()?;

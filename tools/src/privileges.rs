@@ -95,6 +95,9 @@ macro_rules! with_privileges {
             /// the program and what it starts can gain no privilege by execve(2)
             #[argh(switch)]
             no_new_privs: bool,
+            /// no further user namespaces in this one: its limit becomes 0, and CAP_SYS_RESOURCE is dropped
+            #[argh(switch)]
+            disable_userns: bool,
             /// filter of system calls, compiled BPF; may be repeated, all of them hold
             #[argh(option, arg_name = "FILE|fd:N", from_str_fn(crate::privileges::seccomp))]
             seccomp: Vec<libctr::cred::SeccompProgram>,

@@ -126,14 +126,19 @@ pub fn set_securebits(bits: u32) -> nix::Result<()> {
     prctl(libc::PR_SET_SECUREBITS, bits.into(), 0).map(drop)
 }
 
-/// How many supplementary groups the calling process has; unlike nix's getgroups it allocates nothing.
+/// Whether the calling process has no supplementary group but its own effective one; unlike nix's getgroups it allocates nothing.
 ///
 /// # Errors
 /// None is known; what getgroups(2) says is passed on.
 #[doc(alias = "getgroups")]
-pub fn group_count() -> nix::Result<usize> {
-    // SAFETY: with size 0 nothing is stored.
-    check(unsafe { libc::getgroups(0, std::ptr::null_mut()) }.into()).map(|count| count as usize)
+pub fn no_other_groups() -> nix::Result<bool> {
+    let mut only: libc::gid_t = 0;
+    // SAFETY: getgroups stores at most one group there; where there are more it says EINVAL and stores none.
+    match check(unsafe { libc::getgroups(1, &raw mut only) }.into()) {
+        Ok(count) => Ok(count == 0 || only == nix::unistd::getegid().as_raw()),
+        Err(nix::errno::Errno::EINVAL) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Whether the permitted set survives when the user id becomes other than 0; execve(2) clears it.
