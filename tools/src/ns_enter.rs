@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
+use libctr::cred::UserNamespaceLimit;
 use libctr::idmap::{MapSpec, Which};
 use libctr::ns::{self, Create, Kind, Namespace, NsRef, Propagation};
 use libctr::process::{Exec, Lifeline, PidRef, pid_of, spawn};
@@ -137,7 +138,7 @@ impl Tool for NsEnter {
         entered.iter().for_each(|kind| program.remove_var(kind.variable()));
         // the rights of root there are needed until here, whatever the ids are
         if self.disable_userns {
-            libctr::cred::disable_user_namespaces()?;
+            UserNamespaceLimit::open()?.disable().map_err(Error::from)?;
         }
         let mut credentials = self.credentials();
         if user && !self.keep_ids {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
+use libctr::cred::UserNamespaceLimit;
 use libctr::fd::FdList;
 use libctr::pivot::NewRoot;
 use libctr::process::{Ended, Exec, Lifeline, forward_and_wait, spawn, spawn_init};
@@ -134,10 +135,8 @@ impl Tool for PivotInit {
         libctr::fd::cloexec_except(&keep)?;
         let lifeline = if self.detach { None } else { Some(Lifeline::new()?) };
         let credentials = self.credentials();
-        if self.disable_userns {
-            // here, where /proc/sys can be written to, whatever becomes of the container's
-            libctr::cred::disable_user_namespaces()?;
-        }
+        // opened where /proc/sys can be written to, whatever becomes of the container's
+        let limit = self.disable_userns.then(UserNamespaceLimit::open).transpose()?;
         let tie = || lifeline.as_ref().map_or(Ok(()), Lifeline::tie);
         let set_up = || -> Result<(), Fault<'_>> {
             tie()?;
@@ -154,6 +153,10 @@ impl Tool for PivotInit {
                 }
             }
             root.pivot()?;
+            // the mask was locked in a user namespace of a moment: it was the last one
+            if let Some(limit) = &limit {
+                limit.disable()?;
+            }
             match &cwd {
                 Some(cwd) => chdir(cwd.as_c_str())
                     .map_err(|errno| Fault::new("change directory to", Object::Text(cwd.as_bytes()), errno)),

@@ -126,7 +126,8 @@ pub fn set_securebits(bits: u32) -> nix::Result<()> {
     prctl(libc::PR_SET_SECUREBITS, bits.into(), 0).map(drop)
 }
 
-/// Whether the calling process has no supplementary group but its own effective one; unlike nix's getgroups it allocates nothing.
+/// Whether the calling process has no supplementary group but its own effective one, for certain: 65534 may stand for any that is
+/// not mapped in this user namespace. Unlike nix's getgroups it allocates nothing.
 ///
 /// # Errors
 /// None is known; what getgroups(2) says is passed on.
@@ -135,7 +136,13 @@ pub fn no_other_groups() -> nix::Result<bool> {
     let mut only: libc::gid_t = 0;
     // SAFETY: getgroups stores at most one group there; where there are more it says EINVAL and stores none.
     match check(unsafe { libc::getgroups(1, &raw mut only) }.into()) {
-        Ok(count) => Ok(count == 0 || only == nix::unistd::getegid().as_raw()),
+        Ok(0) => Ok(true),
+        Ok(_) => {
+            let own = nix::unistd::getegid();
+            // an id that is not mapped cannot be set, not even where it is the one that is had
+            let mapped = own.as_raw() != 65534 && nix::unistd::setresgid(own, own, own).is_ok();
+            Ok(mapped && only == own.as_raw())
+        }
         Err(nix::errno::Errno::EINVAL) => Ok(false),
         Err(errno) => Err(errno),
     }
