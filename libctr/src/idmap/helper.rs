@@ -1,19 +1,23 @@
 //! newuidmap(1) and newgidmap(1), which write the maps that /etc/subuid and /etc/subgid allow to the caller.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::sched::CloneFlags;
+use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, Pid, access, chdir, pipe2};
 
 use super::{IdMap, Which};
-use crate::error::{Context, Errno, Error, Result, show};
+use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
+use crate::process::{self, Child, Exec};
+use crate::sys;
 
 /// Longer than any lookup of a user in a directory service should take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,35 +42,45 @@ fn find(name: &str, path: &OsStr) -> Option<PathBuf> {
 }
 
 fn run_program(program: &Path, pid: Pid, which: Which, map: &IdMap, patience: Duration) -> Result<()> {
-    let mut command = Command::new(program);
-    command.arg(pid.to_string());
-    for extent in map.extents() {
-        command.args([extent.inside(), extent.outside(), extent.count()].map(|number| number.to_string()));
-    }
-    command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let numbers = map.extents().iter().flat_map(|e| [e.inside(), e.outside(), e.count()]);
+    let argv = [program.as_os_str().to_owned(), pid.to_string().into()];
+    let mut command = Exec::new(argv.into_iter().chain(numbers.map(|number| number.to_string().into())).collect())?;
+    command.clear_vars();
+    let image = command.image()?;
     let shown = show(program);
-    let mut child = command.spawn().context("run", &shown)?;
-    let (said, status) = match listen(&mut child, patience) {
-        Ok(ended) => ended,
-        Err(errno) => {
-            // nothing may write the map after this
-            let _ = child.kill();
-            let _ = child.wait();
-            let error = Error::new("run", &shown, errno);
-            return Err(match errno {
-                Errno::ETIMEDOUT => {
-                    error.with_hint("it was killed; is the directory service of its user lookups down?")
-                }
-                _ => error,
-            });
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("make pipe", "")?;
+    let null =
+        openat(AT_FDCWD, "/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).context("open", "/dev/null")?;
+    let child = process::spawn(CloneFlags::empty(), || {
+        let fault = |errno| Fault::new("set up", Object::None, errno);
+        for (file, number) in [(&null, 0), (&null, 1), (&writer, 2)] {
+            sys::fd::place(file.as_fd(), number).map_err(fault)?;
         }
-    };
-    let Some(status) = status.filter(|status| !status.success()) else { return Ok(()) };
+        sys::fd::cloexec_range(3, u32::MAX).map_err(fault)?;
+        chdir("/").map_err(fault)?;
+        Err(Fault::new("execute", Object::None, image.exec()))
+    })
+    .map_err(|error| Error::new("run", &shown, error.errno()))?;
+    drop(writer);
+    let (said, status) = listen(&child, File::from(reader), patience).map_err(|errno| {
+        // nothing may write the map after this
+        let _ = child.signal(libc::SIGKILL);
+        let _ = sys::clone::wait_exit(&child);
+        let error = Error::new("run", &shown, errno);
+        match errno {
+            Errno::ETIMEDOUT => error.with_hint("it was killed; is the directory service of its user lookups down?"),
+            _ => error,
+        }
+    })?;
     let said = said.trim_ascii();
-    let reason = match (status.signal(), said) {
-        (Some(signal), _) => format!("was killed by signal {signal}"),
-        (None, []) => format!("failed with status {}", status.code().unwrap_or_default()),
-        (None, said) => said.escape_ascii().to_string().replace("\\n", "; ").replace("\\\'", "'").replace("\\\"", "\""),
+    let reason = match status {
+        // unknown where the caller ignores SIGCHLD: what the map is read back as will tell
+        None | Some((libc::CLD_EXITED, 0)) => return Ok(()),
+        Some((libc::CLD_EXITED, status)) if said.is_empty() => format!("failed with status {status}"),
+        Some((libc::CLD_EXITED, _)) => {
+            said.escape_ascii().to_string().replace("\\n", "; ").replace("\\\'", "'").replace("\\\"", "\"")
+        }
+        Some((_, signal)) => format!("was killed by signal {signal}"),
     };
     let hint = if nix::sys::prctl::get_no_new_privs() == Ok(true) {
         format!("no_new_privs is set, so that {} has no rights of its own", which.helper())
@@ -76,37 +90,33 @@ fn run_program(program: &Path, pid: Pid, which: Which, map: &IdMap, patience: Du
     Err(Error::new("run", &shown, Errno::EPERM).with_reason(reason).with_hint(hint))
 }
 
+/// What a child said and how it ended, as waitid(2) has it.
+type Heard = (Vec<u8>, Option<(i32, i32)>);
+
 /// What it says on stderr until it ends, and how it ended: unknown where the caller ignores SIGCHLD.
-fn listen(child: &mut Child, patience: Duration) -> std::result::Result<(Vec<u8>, Option<ExitStatus>), Errno> {
+fn listen(child: &Child, mut stderr: File, patience: Duration) -> std::result::Result<Heard, Errno> {
     let deadline = Instant::now() + patience;
-    let errno = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
     let mut said = Vec::new();
-    if let Some(stderr) = &mut child.stderr {
-        let mut buffer = [0; 512];
-        loop {
-            await_until(stderr.as_fd(), deadline)?;
-            match stderr.read(&mut buffer) {
-                Ok(0) => break,
-                // more than anybody would read is taken from the pipe but not kept
-                Ok(count) if said.len() < 4096 => said.extend_from_slice(&buffer[..count]),
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(errno(error)),
-            }
+    let mut buffer = [0; 512];
+    loop {
+        await_until(stderr.as_fd(), deadline)?;
+        match stderr.read(&mut buffer) {
+            Ok(0) => break,
+            // more than anybody would read is taken from the pipe but not kept
+            Ok(count) if said.len() < 4096 => said.extend_from_slice(&buffer[..count]),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),
         }
     }
-    match crate::sys::clone::pidfd_open(Pid::from_raw(child.id().cast_signed())) {
-        Ok(pidfd) => await_until(pidfd.as_fd(), deadline)?,
-        // gone already: SIGCHLD is ignored
-        Err(Errno::ESRCH) => return Ok((said, None)),
-        Err(other) => return Err(other),
-    }
-    match child.wait() {
-        Ok(status) => Ok((said, Some(status))),
-        Err(error) => match errno(error) {
-            Errno::ECHILD => Ok((said, None)),
-            other => Err(other),
-        },
+    await_until(child.as_fd(), deadline)?;
+    loop {
+        match sys::clone::wait_exit(child) {
+            Ok(status) => return Ok((said, Some(status))),
+            Err(Errno::ECHILD) => return Ok((said, None)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
     }
 }
 

@@ -40,7 +40,7 @@ impl IdMap {
         }
         for (side, first) in [("inside", Extent::inside as fn(Extent) -> u32), ("outside", Extent::outside)] {
             let mut sorted = extents.clone();
-            sorted.sort_by_key(|extent| first(*extent));
+            sorted.sort_unstable_by_key(|extent| first(*extent));
             if let Some(pair) = sorted.windows(2).find(|pair| first(pair[0]) + pair[0].count > first(pair[1])) {
                 return invalid(format!("extents {} and {} overlap ({side} ids)", pair[0], pair[1]));
             }
@@ -110,14 +110,14 @@ impl IdMap {
                 }
             }
         }
-        extents.sort();
+        extents.sort_unstable();
         IdMap::new(extents)
     }
 
     /// The same extents in ascending order, as the kernel shows them where there are more than five.
     pub(super) fn sorted(&self) -> Vec<Extent> {
         let mut extents = self.0.clone();
-        extents.sort();
+        extents.sort_unstable();
         extents
     }
 

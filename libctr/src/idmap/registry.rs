@@ -498,11 +498,9 @@ impl Locked {
         }
         let here = Here::new()?;
         let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.subsec_nanos() as usize / 1000);
-        let mut looked_at: Vec<usize> = (0..most.min(total)).map(|distance| (now + distance) % total).collect();
-        // from the end, so that those before stay where they are
-        looked_at.sort_unstable_by(|a, b| b.cmp(a));
         let mut any = false;
-        for index in looked_at {
+        // from the end, so that those before stay where they are
+        for index in (0..total).rev().filter(|index| (index + total - now % total) % total < most) {
             if self.entry(index)?.holder.is_gone(&here) {
                 self.remove(index);
                 any = true;
