@@ -426,3 +426,27 @@ fn what_the_machine_forbids_is_explained() {
         assert_eq!(run.stdout, "0\n", "{option}: {}", run.stderr);
     }
 }
+
+#[test]
+fn who_waits_outside_is_out_of_reach_from_inside() {
+    // same pid namespace, same ids: only that it cannot be dumped keeps the container's root from its descriptors and memory
+    for (who, map) in [("", "0:100000:65536"), ("user 1", "subid"), ("user 1", "root")] {
+        let run = as_user(&format!(
+            "echo secret >/tmp/user/secret; {who} nsfd-create -U --uid-map {map} --gid-map {map} -- ns-enter --ns user --fork -- sh -c '\
+               ls /proc/$PPID/fd; readlink /proc/$PPID/root; head -c 1 /proc/$PPID/mem; head -c 1 /proc/$PPID/environ; \
+               perl -e \"\\$p = syscall(434, $PPID, 0); print syscall(438, \\$p, 0, 0) < 0 ? qq(no\\n) : qq(GOT IT\\n)\"' 3</tmp/user/secret"
+        ));
+        assert_eq!(run.stdout, "no\n", "{who} {map}: {}", run.stderr);
+        assert_eq!(run.stderr.matches("Permission denied").count(), 3, "{who} {map}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn nothing_is_inherited_that_was_not_asked_for() {
+    let run = arena(
+        "setpriv --inh-caps +net_admin,+chown --ambient-caps +net_admin,+chown --groups 5,6 nsfd-create -U --uid-map 0:100000:65536 --gid-map 0:100000:65536 -- \
+           ns-enter --ns user -- sh -c 'grep -E \"Groups|CapInh|CapAmb\" /proc/self/status; id -G'",
+    );
+    let expected = "Groups: CapInh: 0000000000000000 CapAmb: 0000000000000000 0";
+    assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
+}
