@@ -14,7 +14,7 @@ const REGISTRY: &str = "IDMAP_REGISTRY";
 const POOL: &str = "IDMAP_POOL";
 
 /// The registry of an option, else of the environment, else the default one.
-pub fn registry(option: Option<&str>) -> Result<Registry, Failure> {
+pub(crate) fn registry(option: Option<&str>) -> Result<Registry, Failure> {
     let directory = option.map(OsString::from).or_else(|| std::env::var_os(REGISTRY));
     match directory.filter(|directory| !directory.is_empty()) {
         Some(directory) => Ok(Registry::new(directory)),
@@ -23,7 +23,7 @@ pub fn registry(option: Option<&str>) -> Result<Registry, Failure> {
 }
 
 /// The pool of an option, else of the environment, else the default one.
-pub fn pool(option: Option<IdRange>) -> Result<Pool, Failure> {
+pub(crate) fn pool(option: Option<IdRange>) -> Result<Pool, Failure> {
     let from_environment = || match std::env::var(POOL) {
         Ok(text) => text.parse().map(Some).map_err(|error: Error| usage(POOL, error.reason())),
         Err(_) => Ok(None),
@@ -34,13 +34,13 @@ pub fn pool(option: Option<IdRange>) -> Result<Pool, Failure> {
 /// Ranges for one container: each count once, held by this process until somebody else does. Released when this is dropped,
 /// unless [kept](Ranges::keep).
 #[derive(Default)]
-pub struct Ranges {
+pub(crate) struct Ranges {
     given: Vec<(Registry, IdRange)>,
 }
 
 impl Ranges {
     /// A range of so many ids, the same one for the same count.
-    pub fn of(&mut self, count: u32) -> Result<IdRange, Failure> {
+    pub(crate) fn of(&mut self, count: u32) -> Result<IdRange, Failure> {
         if let Some((_, range)) = self.given.iter().find(|(_, range)| range.count() == count) {
             return Ok(*range);
         }
@@ -52,7 +52,7 @@ impl Ranges {
     }
 
     /// Has this holder keep them.
-    pub fn keep(mut self, holder: impl Fn() -> Result<Holder, Error>) -> Result<(), Failure> {
+    pub(crate) fn keep(mut self, holder: impl Fn() -> Result<Holder, Error>) -> Result<(), Failure> {
         for (registry, range) in &self.given {
             registry.hold(*range, holder()?)?;
         }

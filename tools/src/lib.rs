@@ -4,7 +4,7 @@ pub mod cli;
 pub mod close_fds;
 pub mod ctrtool;
 pub mod idmap_alloc;
-pub mod ids;
+mod ids;
 pub mod man;
 pub mod mntfd_create;
 pub mod mount_setup;

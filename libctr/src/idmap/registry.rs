@@ -544,11 +544,8 @@ impl Locked {
         if name.is_empty() || !self.text.contains(&field) {
             return Ok(None);
         }
-        let entries = (0..self.lines.len()).map(|index| Ok((index, self.entry(index)?)));
-        entries
-            .filter(|entry: &Result<_>| entry.as_ref().map_or(true, |(_, entry)| entry.name == name))
-            .next()
-            .transpose()
+        let mut entries = (0..self.lines.len()).map(|index| Ok((index, self.entry(index)?)));
+        entries.find(|entry: &Result<_>| entry.as_ref().map_or(true, |(_, entry)| entry.name == name)).transpose()
     }
 
     fn end_of(&self, index: usize) -> usize {
@@ -718,7 +715,7 @@ mod tests {
         for _ in 0..400 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let number = (random >> 33) as usize;
-            if number % 3 == 0 && !held.is_empty() {
+            if number.is_multiple_of(3) && !held.is_empty() {
                 registry.0.release(held.swap_remove(number / 3 % held.len())).unwrap();
                 continue;
             }

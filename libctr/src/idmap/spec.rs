@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(MapSpec::Own.resolve(Which::Uid).unwrap().to_string(), format!("{own}:{own}:1"));
         let all = MapSpec::All.resolve(Which::Gid).unwrap();
         assert!(all.extents().iter().all(|extent| extent.inside() == extent.outside()));
-        let read = IdMap::parse_kernel(&std::fs::read("/proc/self/gid_map").unwrap()).unwrap();
+        let read = IdMap::parse_kernel(std::fs::read("/proc/self/gid_map").unwrap()).unwrap();
         let counts = |map: &IdMap| map.extents().iter().map(|e| e.count()).collect::<Vec<_>>();
         assert_eq!(counts(&all), counts(&read));
     }

@@ -290,7 +290,7 @@ mod tests {
             let target = Target::new();
             for which in [Which::Uid, Which::Gid] {
                 write(target.proc.as_fd(), target.pid, which, &map).unwrap();
-                let set = IdMap::parse_kernel(&target.read(which.file())).unwrap();
+                let set = IdMap::parse_kernel(target.read(which.file())).unwrap();
                 assert_eq!(set.sorted(), map.sorted());
                 assert_eq!(set.to_outside(1), None);
             }
@@ -305,7 +305,7 @@ mod tests {
         let error = target.write(Which::Uid, "0:200000:10").unwrap_err();
         assert_eq!(error.to_string(), "write uid_map \"0 200000 10\": Operation not permitted (EPERM)");
         assert_eq!(error.hint(), Some("uid_map is already set, to \"0 100000 10\"; a map can be set once"));
-        assert_eq!(IdMap::parse_kernel(&target.read("uid_map")).unwrap().to_string(), "0:100000:10");
+        assert_eq!(IdMap::parse_kernel(target.read("uid_map")).unwrap().to_string(), "0:100000:10");
     }
 
     #[test]
@@ -446,7 +446,7 @@ mod tests {
             assert!(error.hint().unwrap().contains("/etc/subuid"), "{error:?}");
             target.write(Which::Uid, "0:200000:7,7:200010:3").unwrap();
             target.write(Which::Gid, "0:200000:1000").unwrap();
-            assert_eq!(IdMap::parse_kernel(&target.read("gid_map")).unwrap().to_string(), "0:200000:1000");
+            assert_eq!(IdMap::parse_kernel(target.read("gid_map")).unwrap().to_string(), "0:200000:1000");
             let error = target.write(Which::Uid, "0:200000:1000").unwrap_err();
             assert_eq!(
                 error.hint(),

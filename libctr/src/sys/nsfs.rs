@@ -56,19 +56,9 @@ pub fn owner_uid(fd: impl AsFd) -> nix::Result<u32> {
 pub fn handle(fd: impl AsFd) -> nix::Result<NsHandle> {
     let mut handle = NsHandle { bytes: HANDLE_BYTES, kind: 0, id: 0, nstype: 0, inode: 0 };
     let mut mount = 0;
+    let (fd, buffer) = (fd.as_fd().as_raw_fd(), (&raw mut handle).cast());
     // SAFETY: NsHandle is a file_handle with room for the bytes it says, and the path is empty and terminated.
-    check(
-        unsafe {
-            libc::name_to_handle_at(
-                fd.as_fd().as_raw_fd(),
-                c"".as_ptr(),
-                (&raw mut handle).cast(),
-                &raw mut mount,
-                libc::AT_EMPTY_PATH,
-            )
-        }
-        .into(),
-    )?;
+    check(unsafe { libc::name_to_handle_at(fd, c"".as_ptr(), buffer, &raw mut mount, libc::AT_EMPTY_PATH) }.into())?;
     Ok(handle)
 }
 
