@@ -186,7 +186,7 @@ fn bad_input_is_refused_before_anything_exists() {
             ("--up", "give it after --link NAME"),
             ("--link v0 --up --down", "exclude each other"),
             ("--link v0 --arp maybe", "is neither on nor off"),
-            ("--link v0 --addr 10.0.0.1/8,x", "is not nodad"),
+            ("--link v0 --addr 10.0.0.1/8,x", "is none of nodad, scope="),
             ("--route 10.0.0.0/8", "needs a gateway (=VIA) or an interface (dev=NAME)"),
             ("--link v0 --add frob", "is none of bridge"),
             ("--sysctl kernel.hostname=x", "is not below net"),

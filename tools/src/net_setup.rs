@@ -1,12 +1,17 @@
 //! `net-setup`: interfaces, addresses and routes of one network namespace.
 
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FlagInfoKind, FromArgs};
-use libctr::net::{Address, Change, InterfaceName, LinkKind, Mac, Route, Socket, Sysctl, Transaction};
-use libctr::ns::{Kind, NsRef};
+use libctr::net::link::Port;
+use libctr::net::{
+    Assignment, Change, InterfaceName, LinkKind, Mac, Neighbour, Route, Rule, Socket, Sysctl, Transaction, neighbour,
+};
+use libctr::ns::{Kind, Namespace, NsRef};
 use libctr::process::Exec;
 use libctr::{Errno, Error};
 
@@ -20,9 +25,17 @@ use crate::veth_create::{number, restore, set_all};
     help_triggers("-h", "--help"),
     example = "net-setup --lo --link eth0 --addr 10.0.0.2/24 --addr 2001:db8::2/64,nodad --up --route default=10.0.0.1",
     note = "Whatever the order of the options: links are made and renamed, then settings written, then links changed and given \
-            addresses, then routes added.\n\
+            addresses, then routes, rules and neighbours added, at last links moved.\n\
             KIND: bridge, dummy, ifb, macvlan,parent=NAME[,mode=…], macvtap,…, ipvlan,parent=NAME[,mode=…], vlan,parent=NAME,id=N, \
-            vxlan,id=N[,remote=IP…], vrf,table=N.\n\
+            vxlan,id=N[,remote=IP…], vrf,table=N, wireguard, tun|tap[,user=N][,group=N][,multi_queue].\n\
+            ADDRESS: ADDR/LEN[,nodad][,scope=global|link|host|N][,peer=ADDR][,broadcast=ADDR|none][,lifetime=VALID[:PREFERRED]], in \
+            seconds.\n\
+            ROUTE: PREFIX|default[=VIA][,dev=NAME][,onlink][,metric=N][,src=ADDR][,table=N]; VIA is a gateway, blackhole, unreachable or \
+            prohibit.\n\
+            RULE: [inet6][,from=PREFIX][,to=PREFIX][,iif=NAME][,oif=NAME][,fwmark=N[/MASK]][,priority=N], and table=N, blackhole, \
+            unreachable or prohibit.\n\
+            PORT: isolated, hairpin, learning, flood, mcast_flood, bcast_flood, guard, root_block, fastleave, neigh_suppress (=on or \
+            =off), priority=N, cost=N, joined by commas.\n\
             Exit status: 0 done, 1 failed, 2 usage."
 )]
 struct Section {
@@ -56,15 +69,30 @@ struct Section {
     /// attach the link to this bridge or vrf
     #[argh(option, arg_name = "NAME", from_str_fn(parse))]
     master: Option<InterfaceName>,
+    /// how the bridge treats the link
+    #[argh(option, arg_name = "PORT", from_str_fn(parse))]
+    port: Option<Port>,
+    /// where the link is to be: with --add it is born there, else moved there at the end, down and without addresses
+    #[argh(option, arg_name = "NSREF", from_str_fn(parse))]
+    into: Option<NsRef>,
     /// resolve addresses by ARP and NDP on the link, or not
     #[argh(option, arg_name = "on|off", from_str_fn(on_or_off))]
     arp: Option<bool>,
     /// address of the link, nodad: usable at once, without duplicate address detection; may be repeated
-    #[argh(option, arg_name = "ADDR/LEN[,nodad]", from_str_fn(address))]
-    addr: Vec<(Address, bool)>,
+    #[argh(option, arg_name = "ADDRESS", from_str_fn(parse))]
+    addr: Vec<Assignment>,
+    /// hardware address of a neighbour on the link; may be repeated
+    #[argh(option, arg_name = "IP=MAC", from_str_fn(parse))]
+    neigh: Vec<Neighbour>,
+    /// answer ARP or NDP on the link for this address; may be repeated
+    #[argh(option, arg_name = "IP", from_str_fn(ip))]
+    proxy: Vec<IpAddr>,
     /// route; after --link, through that link unless dev says otherwise; may be repeated
-    #[argh(option, arg_name = "PREFIX|default[=VIA][,dev=NAME][,onlink][,metric=N][,src=ADDR][,table=N]")]
+    #[argh(option, arg_name = "ROUTE")]
     route: Vec<String>,
+    /// routing rule; may be repeated
+    #[argh(option, arg_name = "RULE", from_str_fn(parse))]
+    rule: Vec<Rule>,
     /// setting below net, as in net.ipv4.ip_forward=1; may be repeated
     #[argh(option, arg_name = "NAME=VALUE", from_str_fn(parse))]
     sysctl: Vec<Sysctl>,
@@ -85,12 +113,8 @@ fn on_or_off(text: &str) -> Result<bool, String> {
     }
 }
 
-fn address(text: &str) -> Result<(Address, bool), String> {
-    match text.split_once(',') {
-        None => Ok((parse(text)?, false)),
-        Some((address, "nodad")) => Ok((parse(address)?, true)),
-        Some((_, other)) => Err(format!("{other:?} is not nodad")),
-    }
+fn ip(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "is no IP address".to_owned())
 }
 
 /// The options, in the sections that `--link` begins; the first is about no link.
@@ -126,6 +150,22 @@ impl Section {
         if self.up && self.down {
             return Err(usage("--up, --down", "exclude each other"));
         }
+        if self.into.is_some() {
+            let there = "is for the network namespace that has the link: net-setup --netns NSREF";
+            let lost = [
+                ("--up", self.up),
+                ("--master", self.master.is_some()),
+                ("--port", self.port.is_some()),
+                ("--addr", !self.addr.is_empty()),
+                ("--neigh", !self.neigh.is_empty()),
+                ("--proxy", !self.proxy.is_empty()),
+                ("--route", !self.route.is_empty()),
+                ("--mtu, --mac, --rename, --arp, --down with --add and --into", self.add.is_some() && self.changes()),
+            ];
+            if let Some((option, _)) = lost.into_iter().find(|(_, given)| *given) {
+                return Err(usage(option, there));
+            }
+        }
         if self.link.is_some() {
             return Ok(());
         }
@@ -139,11 +179,20 @@ impl Section {
             ("--master", self.master.is_some()),
             ("--arp", self.arp.is_some()),
             ("--addr", !self.addr.is_empty()),
+            ("--port", self.port.is_some()),
+            ("--into", self.into.is_some()),
+            ("--neigh", !self.neigh.is_empty()),
+            ("--proxy", !self.proxy.is_empty()),
         ];
         match of_a_link.into_iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(usage(option, "is about a link: give it after --link NAME")),
             None => Ok(()),
         }
+    }
+
+    /// Whether a setting is given that a link has anywhere.
+    fn changes(&self) -> bool {
+        self.mtu.is_some() || self.mac.is_some() || self.rename.is_some() || self.arp.is_some() || self.down
     }
 
     /// The link's name once it is renamed.
@@ -161,8 +210,11 @@ impl Section {
 
     fn make_and_rename(&self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
         let Some(name) = &self.link else { return Ok(()) };
-        if let Some(kind) = &self.add {
-            kind.create(transaction, name)?;
+        match (&self.add, &self.into) {
+            // it is born elsewhere, at the end
+            (Some(_), Some(_)) => return Ok(()),
+            (Some(kind), None) => kind.create(transaction, name)?,
+            (None, _) => {}
         }
         let link = transaction.link(name)?;
         let down = self.down.then(|| link.change(Change::Down));
@@ -171,15 +223,50 @@ impl Section {
     }
 
     fn change(&self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
-        let Some(name) = self.name() else { return Ok(()) };
+        let Some(name) = self.name().filter(|_| self.add.is_none() || self.into.is_none()) else { return Ok(()) };
         let link = transaction.link(name)?;
         let master = self.master.as_ref().map(|name| transaction.link(name)).transpose()?;
         let changes = self.mac.map(Change::Mac).into_iter();
         let changes = changes.chain(self.mtu.map(Change::Mtu)).chain(master.map(Change::Master));
+        let changes = changes.chain(self.port.clone().map(Change::Port));
         let changes = changes.chain(self.arp.map(Change::Arp)).chain(self.up.then_some(Change::Up));
         let requests = changes.map(|change| link.change(change));
-        let addresses = self.addr.iter().map(|(address, nodad)| address.add(&link, *nodad));
-        transaction.run(&requests.chain(addresses).collect::<Vec<_>>())
+        let addresses = self.addr.iter().map(|address| address.add(&link));
+        let neighbours = self.neigh.iter().map(|neighbour| neighbour.add(&link));
+        let proxies = self.proxy.iter().map(|ip| neighbour::add_proxy(*ip, &link));
+        transaction.run(&requests.chain(addresses).chain(neighbours).chain(proxies).collect::<Vec<_>>())
+    }
+
+    /// Moves the link where it is to be, or has it born there; what undoes that.
+    fn settle(&self, transaction: &mut Transaction<'_>, netns: &Namespace) -> Result<Settled, Error> {
+        // --into is given after --link alone
+        let name = self.name().cloned().ok_or_else(|| Error::invalid("move link", "", "is not named"))?;
+        let own = transaction.socket().netns()?;
+        match &self.add {
+            Some(kind) => kind.create_in(transaction, &name, netns)?,
+            None => {
+                let link = transaction.link(&name)?;
+                transaction.run(&[link.move_to(netns)])?;
+            }
+        }
+        Ok(Settled { socket: Socket::open_in(netns)?, name, own: self.add.is_none().then_some(own) })
+    }
+}
+
+/// A link that is in another network namespace now.
+struct Settled {
+    socket: Socket,
+    name: InterfaceName,
+    /// Where it was before; not for one that was born there.
+    own: Option<OwnedFd>,
+}
+
+impl Settled {
+    fn undo(mut self) {
+        if let Ok(link) = self.socket.link(&self.name) {
+            let request = self.own.as_ref().map_or_else(|| link.delete(), |own| link.move_to(own));
+            let _ = self.socket.run(&[request]);
+        }
     }
 }
 
@@ -190,7 +277,12 @@ impl NetSetup {
         if given.next().is_some() { Err(usage("--netns", "is given twice")) } else { Ok(first) }
     }
 
-    fn apply(&self, transaction: &mut Transaction<'_>, routes: &[Route]) -> Result<(), Error> {
+    fn apply(
+        &self,
+        transaction: &mut Transaction<'_>,
+        routes: &[Route],
+        into: &[Option<Namespace>],
+    ) -> Result<(), Error> {
         if self.0.iter().any(|section| section.lo) {
             let lo = transaction.link(&"lo".parse()?)?;
             transaction.run(&[lo.change(Change::Up)])?;
@@ -198,9 +290,21 @@ impl NetSetup {
         self.0.iter().try_for_each(|section| section.change(transaction))?;
         let requests = routes.iter().map(|route| route.add(transaction.socket())).collect::<Result<Vec<_>, _>>()?;
         transaction.run(&requests)?;
+        transaction.run(&self.0.iter().flat_map(|section| &section.rule).map(Rule::add).collect::<Vec<_>>())?;
         if self.0.iter().any(|section| section.wait_dad) {
             let names = self.0.iter().filter_map(Section::name).collect::<Vec<_>>();
             wait_dad(transaction.socket(), &names)?;
+        }
+        let mut settled = Vec::new();
+        for (section, netns) in self.0.iter().zip(into) {
+            let Some(netns) = netns else { continue };
+            match section.settle(transaction, netns) {
+                Ok(link) => settled.push(link),
+                Err(error) => {
+                    settled.into_iter().rev().for_each(Settled::undo);
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
@@ -214,6 +318,8 @@ impl Tool for NetSetup {
         self.0.iter().try_for_each(Section::check)?;
         let routes = self.0.iter().map(Section::routes).collect::<Result<Vec<_>, _>>()?.concat();
         let netns = self.netns()?.map(|reference| reference.open(Kind::Net)).transpose()?;
+        let into = self.0.iter().map(|section| section.into.as_ref().map(|into| into.open(Kind::Net)).transpose());
+        let into = into.collect::<Result<Vec<_>, _>>()?;
         let mut socket = match &netns {
             Some(netns) => Socket::open_in(netns)?,
             None => Socket::open()?,
@@ -222,7 +328,7 @@ impl Tool for NetSetup {
         self.0.iter().try_for_each(|section| section.make_and_rename(&mut transaction))?;
         let sysctls = self.0.iter().flat_map(|section| &section.sysctl).map(|sysctl| (sysctl.clone(), false));
         let former = set_all(&sysctls.collect::<Vec<_>>(), netns.as_ref())?;
-        if let Err(error) = self.apply(&mut transaction, &routes) {
+        if let Err(error) = self.apply(&mut transaction, &routes, &into) {
             restore(former, netns.as_ref());
             return Err(error.into());
         }

@@ -4,10 +4,9 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::Mode;
 use nix::unistd::{fchdir, read};
 
 use crate::error::{Context, Errno, Error, Result};
@@ -313,26 +312,12 @@ impl Tree {
     /// ENOSPC, EPERM: no user namespace can be made. ENOTDIR: not a directory.
     #[doc(alias = "MNT_LOCK_READONLY")]
     pub fn locked(mounted: BorrowedFd<'_>) -> nix::Result<Tree> {
-        // the child shares the descriptor table, and puts the copy in the place of this one
-        let place = open(c"/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-        let (_, pidfd) = sys::clone::clone_sharing_files(|| {
-            let copy = || -> nix::Result<()> {
-                fchdir(mounted)?;
-                unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
-                let tree = open_tree(AT_FDCWD, c".", OPEN_TREE_CLONE | AT_RECURSIVE as u32)?;
-                sys::fd::replace(tree, place.as_fd())
-            };
-            copy().map_or_else(|errno| errno as i32, |()| 0)
-        })?;
-        loop {
-            match sys::clone::wait_exit(&pidfd) {
-                Ok((libc::CLD_EXITED, 0)) => return Ok(Tree::from_fd(place)),
-                Ok((libc::CLD_EXITED, errno)) => return Err(Errno::from_raw(errno)),
-                Ok(_) => return Err(Errno::ESRCH),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
+        let go = || {
+            fchdir(mounted)?;
+            unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+        };
+        let copy = || open_tree(AT_FDCWD, c".", OPEN_TREE_CLONE | AT_RECURSIVE as u32);
+        sys::clone::open_elsewhere(go, copy).map(Tree::from_fd).map_err(|(_, errno)| errno)
     }
 }
 

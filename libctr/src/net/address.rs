@@ -49,30 +49,133 @@ impl Address {
         Prefix { ip: network(self.ip, self.length), length: self.length }
     }
 
-    /// The request that gives this address to `link`; with `nodad`, an IPv6 address is usable at once, without duplicate
-    /// address detection (`IFA_F_NODAD`). IPv4 networks larger than two addresses get their broadcast address, as by
-    /// ip-address(8) with `brd +`.
+    /// The request that gives this address to `link`, with all else as [`Assignment`] has it by default; with `nodad`, an IPv6
+    /// address is usable at once, without duplicate address detection (`IFA_F_NODAD`).
     pub fn add(&self, link: &Link, nodad: bool) -> Request {
-        let scope = match self.ip {
+        Assignment { nodad, ..Assignment::from(*self) }.add(link)
+    }
+}
+
+/// How an interface is to have an address:
+/// `ADDR/LEN[,nodad][,scope=global|link|host|N][,peer=ADDR][,broadcast=ADDR|none][,lifetime=SECONDS[:SECONDS]]`, as in ip-address(8).
+///
+/// ```
+/// use libctr::net::Assignment;
+/// assert!("10.0.0.1/32,peer=10.0.0.2,scope=link".parse::<Assignment>().is_ok());
+/// assert!("2001:db8::1/64,lifetime=3600:1800".parse::<Assignment>().is_ok());
+/// assert!("2001:db8::1/64,broadcast=10.0.0.1".parse::<Assignment>().is_err());
+/// # Ok::<(), libctr::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    address: Address,
+    /// IPv6: no duplicate address detection.
+    nodad: bool,
+    /// By default what the address is: loopback `host`, link-local `link`, else `global`.
+    scope: Option<u8>,
+    /// The other end of a point-to-point link; the network is the peer's then.
+    peer: Option<IpAddr>,
+    broadcast: Broadcast,
+    /// For how many seconds it is valid, and preferred for new connections; for ever by default.
+    lifetime: Option<(u32, u32)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broadcast {
+    /// The last address of an IPv4 network larger than two addresses, as by ip-address(8) with `brd +`.
+    Last,
+    None,
+    Is(Ipv4Addr),
+}
+
+impl From<Address> for Assignment {
+    fn from(address: Address) -> Self {
+        Assignment { address, nodad: false, scope: None, peer: None, broadcast: Broadcast::Last, lifetime: None }
+    }
+}
+
+impl Assignment {
+    /// The request that gives the address to `link`.
+    pub fn add(&self, link: &Link) -> Request {
+        let Address { ip, length } = self.address;
+        let scope = self.scope.unwrap_or(match ip {
             ip if ip.is_loopback() => libc::RT_SCOPE_HOST,
             IpAddr::V6(ip) if ip.is_unicast_link_local() => libc::RT_SCOPE_LINK,
             IpAddr::V4(ip) if ip.is_link_local() => libc::RT_SCOPE_LINK,
             _ => libc::RT_SCOPE_UNIVERSE,
-        };
-        let flags = if nodad { libc::IFA_F_NODAD as u8 } else { 0 };
-        let mut message = Message::address(libc::RTM_NEWADDR, family(self.ip), self.length, flags, scope, link.index())
-            .with_ip(libc::IFA_LOCAL, self.ip)
-            .with_ip(libc::IFA_ADDRESS, self.ip);
+        });
+        let flags = if self.nodad { libc::IFA_F_NODAD as u8 } else { 0 };
+        let mut message = Message::address(libc::RTM_NEWADDR, family(ip), length, flags, scope, link.index())
+            .with_ip(libc::IFA_LOCAL, ip)
+            .with_ip(libc::IFA_ADDRESS, self.peer.unwrap_or(ip));
         let undo = message.of_kind(libc::RTM_DELADDR);
-        if let IpAddr::V4(ip) = self.ip
-            && self.length < 31
-        {
-            let host_bits = u32::MAX.checked_shr(self.length.into()).unwrap_or(0);
-            let broadcast = Ipv4Addr::from(u32::from(ip) | host_bits);
+        let broadcast = match (self.broadcast, ip) {
+            (Broadcast::Is(broadcast), _) => Some(broadcast),
+            (Broadcast::Last, IpAddr::V4(ip)) if length < 31 && self.peer.is_none() => {
+                let host_bits = u32::MAX.checked_shr(length.into()).unwrap_or(0);
+                Some(Ipv4Addr::from(u32::from(ip) | host_bits))
+            }
+            _ => None,
+        };
+        if let Some(broadcast) = broadcast {
             message = message.with_ip(libc::IFA_BROADCAST, broadcast.into());
         }
-        let object = format!("{self} to {}", link.name());
-        Request::create("add address", object, message, undo)
+        if let Some((valid, preferred)) = self.lifetime {
+            // struct ifa_cacheinfo: preferred, valid, and two times that only the kernel tells
+            let words = [preferred, valid, 0, 0].map(u32::to_ne_bytes);
+            message = message.with(libc::IFA_CACHEINFO, words.as_flattened());
+        }
+        Request::create("add address", format!("{} to {}", self.address, link.name()), message, undo)
+    }
+}
+
+impl FromStr for Assignment {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = |reason: String| Error::invalid("parse address", show(text), reason);
+        let mut parts = text.split(',');
+        let mut this = Assignment::from(parts.next().unwrap_or_default().parse::<Address>()?);
+        let v4 = this.address.ip.is_ipv4();
+        for part in parts {
+            let number = |value: &str| {
+                let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+                value.parse::<u32>().ok().filter(|_| digits)
+            };
+            let wrong =
+                || invalid(format!("{part:?} is no {} of this address", part.split('=').next().unwrap_or_default()));
+            match part.split_once('=') {
+                None if part == "nodad" => this.nodad = true,
+                Some(("scope", value)) => {
+                    this.scope = Some(match value {
+                        "global" => libc::RT_SCOPE_UNIVERSE,
+                        "link" => libc::RT_SCOPE_LINK,
+                        "host" => libc::RT_SCOPE_HOST,
+                        _ => number(value).and_then(|number| number.try_into().ok()).ok_or_else(wrong)?,
+                    });
+                }
+                Some(("peer", value)) => {
+                    let peer = value.parse::<IpAddr>().ok().filter(|peer| peer.is_ipv4() == v4);
+                    this.peer = Some(peer.ok_or_else(wrong)?);
+                }
+                Some(("broadcast", "none")) => this.broadcast = Broadcast::None,
+                Some(("broadcast", value)) => {
+                    this.broadcast = Broadcast::Is(value.parse().ok().filter(|_| v4).ok_or_else(wrong)?);
+                }
+                Some(("lifetime", value)) => {
+                    let (valid, preferred) = value.split_once(':').unwrap_or((value, value));
+                    let lifetime = number(valid).zip(number(preferred));
+                    let lifetime = lifetime.filter(|(valid, preferred)| *valid > 0 && preferred <= valid);
+                    this.lifetime = Some(lifetime.ok_or_else(wrong)?);
+                }
+                _ => {
+                    let known =
+                        "nodad, scope=global|link|host|N, peer=ADDR, broadcast=ADDR|none, lifetime=VALID[:PREFERRED]";
+                    return Err(invalid(format!("{part:?} is none of {known}")));
+                }
+            }
+        }
+        Ok(this)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Links: [`Veth`] pairs and the other [kinds](LinkKind), what a [`Link`] is, and its [`Change`]s.
 
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::str::FromStr;
 
 use super::InterfaceName;
-use super::message::{Message, nested, str_of, u32_of};
+use super::message::{Message, attributes, nested, str_of, u32_of};
 use super::netlink::{Request, Socket, Transaction};
+use super::tun::Tun;
 use crate::error::{Errno, Error, Result, show};
 
 /// The hardware address of one Ethernet interface: neither multicast nor all zeroes.
@@ -19,6 +20,13 @@ use crate::error::{Errno, Error, Result, show};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mac([u8; 6]);
+
+impl Mac {
+    /// Its six bytes.
+    pub fn bytes(self) -> [u8; 6] {
+        self.0
+    }
+}
 
 impl FromStr for Mac {
     type Err = Error;
@@ -59,6 +67,8 @@ pub struct Link {
     mtu: u32,
     mac: Vec<u8>,
     master: u32,
+    /// What it is set to as the port of a bridge: attributes of `IFLA_INFO_SLAVE_DATA`.
+    port: Vec<(u16, Vec<u8>)>,
 }
 
 /// Flags of linux/if.h.
@@ -85,6 +95,81 @@ pub enum Change {
     Rename(InterfaceName),
     /// Whether it resolves addresses by ARP and NDP (`IFF_NOARP`).
     Arp(bool),
+    /// How the bridge that it is attached to treats it.
+    Port(Port),
+}
+
+/// Settings of the port of a bridge, as in bridge(8): `KEY=VALUE,…` with the keys `isolated`, `hairpin`, `learning`, `flood`,
+/// `mcast_flood`, `bcast_flood`, `guard`, `root_block`, `fastleave`, `neigh_suppress` (each `on` or `off`), `priority` (0 to 63) and `cost` (1 to 65535).
+///
+/// ```
+/// use libctr::net::link::Port;
+/// assert!("isolated=on,learning=off".parse::<Port>().is_ok());
+/// assert!("isolated=maybe".parse::<Port>().is_err());
+/// # Ok::<(), libctr::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    text: String,
+    attributes: Vec<(u16, Vec<u8>)>,
+}
+
+impl FromStr for Port {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // IFLA_BRPORT_* of linux/if_link.h
+        const SWITCHES: [(&str, u16); 10] = [
+            ("hairpin", 4),
+            ("guard", 5),
+            ("root_block", 6),
+            ("fastleave", 7),
+            ("learning", 8),
+            ("flood", 9),
+            ("mcast_flood", 27),
+            ("bcast_flood", 30),
+            ("neigh_suppress", 32),
+            ("isolated", 33),
+        ];
+        let mut attributes: Vec<(u16, Vec<u8>)> = Vec::new();
+        for part in text.split(',') {
+            let invalid = |reason: &str| Error::invalid("parse bridge port", show(text), format!("{part:?} {reason}"));
+            let (key, value) = part.split_once('=').ok_or_else(|| invalid("is not KEY=VALUE"))?;
+            let number = |range: std::ops::RangeInclusive<u32>| {
+                let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+                value.parse().ok().filter(|number| digits && range.contains(number))
+            };
+            let (kind, value) = match (SWITCHES.iter().find(|(name, _)| *name == key), key, value) {
+                (Some((_, kind)), _, "on") => (*kind, vec![1]),
+                (Some((_, kind)), _, "off") => (*kind, vec![0]),
+                (Some(_), ..) => return Err(invalid("is neither on nor off")),
+                (None, "priority", _) => {
+                    let number = number(0..=63).ok_or_else(|| invalid("is not from 0 to 63"))?;
+                    (2, (number as u16).to_ne_bytes().to_vec())
+                }
+                (None, "cost", _) => {
+                    let number = number(1..=65535).ok_or_else(|| invalid("is not from 1 to 65535"))?;
+                    (3, number.to_ne_bytes().to_vec())
+                }
+                _ => return Err(invalid("is no setting of a port")),
+            };
+            if attributes.iter().any(|(other, _)| *other == kind) {
+                return Err(invalid("is given twice"));
+            }
+            attributes.push((kind, value));
+        }
+        Ok(Port { text: text.to_owned(), attributes })
+    }
+}
+
+/// A message that sets these attributes of a bridge port.
+fn port(index: u32, attributes: &[(u16, Vec<u8>)]) -> Message {
+    /// `IFLA_INFO_SLAVE_KIND` and `IFLA_INFO_SLAVE_DATA`.
+    const KIND: u16 = 4;
+    const DATA: u16 = 5;
+    let data = attributes.iter().fold(nested(), |data, (kind, value)| data.with(*kind, value));
+    let info = nested().with_str(KIND, "bridge").with(DATA, &data.bytes);
+    Message::link(libc::RTM_NEWLINK, index, 0, 0).with(libc::IFLA_LINKINFO, &info.bytes)
 }
 
 impl Link {
@@ -125,6 +210,15 @@ impl Link {
         let number = |kind, value| none().with_u32(kind, value);
         let name = &self.name;
         let (operation, object, message, undo) = match change {
+            Change::Port(setting) => {
+                let object = format!("{} of {name}", setting.text);
+                let is_set = |(kind, _): &&(u16, Vec<u8>)| setting.attributes.iter().any(|(other, _)| other == kind);
+                let former: Vec<_> = self.port.iter().filter(is_set).cloned().collect();
+                let message = port(self.index, &setting.attributes);
+                // what was no port before is none after the change of its master is undone
+                let undo = (!former.is_empty()).then(|| port(self.index, &former));
+                return Request::change("set bridge port", object, message, undo);
+            }
             Change::Up => ("set link up", name.to_string(), flag(UP, true), flag(UP, self.is_up())),
             Change::Down => ("set link down", name.to_string(), flag(UP, false), flag(UP, self.is_up())),
             Change::Arp(on) => (
@@ -158,6 +252,15 @@ impl Link {
         Request::change(operation, object, message, Some(undo))
     }
 
+    /// The request that moves the link to another network namespace, where it is down and has no addresses. It can be undone from
+    /// there only, by a request of the same kind.
+    #[doc(alias = "IFLA_NET_NS_FD")]
+    pub fn move_to(&self, netns: impl AsFd) -> Request {
+        let fd = netns.as_fd().as_raw_fd() as u32;
+        let message = Message::link(libc::RTM_NEWLINK, self.index, 0, 0).with_u32(libc::IFLA_NET_NS_FD, fd);
+        Request::change("move link", format!("{} to the other network namespace", self.name), message, None)
+    }
+
     /// The request that deletes the link, with a veth its other end too. It cannot be undone.
     pub fn delete(&self) -> Request {
         let message = Message::link(libc::RTM_DELLINK, self.index, 0, 0);
@@ -189,17 +292,26 @@ impl Socket {
         let (Some(message), Some((index, flags))) = (&found, header) else {
             return Err(Error::new("find link", object, Errno::ENODEV));
         };
-        let (mut name, mut mtu, mut mac, mut master) = (String::new(), 0, Vec::new(), 0);
+        let (mut name, mut mtu, mut mac, mut master, mut port) = (String::new(), 0, Vec::new(), 0, Vec::new());
         for (kind, value) in message.attributes(HEADER) {
             match kind {
                 libc::IFLA_IFNAME => name = str_of(value),
                 libc::IFLA_MTU => mtu = u32_of(value).unwrap_or(0),
                 libc::IFLA_ADDRESS => mac = value.to_vec(),
                 libc::IFLA_MASTER => master = u32_of(value).unwrap_or(0),
+                libc::IFLA_LINKINFO => {
+                    /// `IFLA_INFO_SLAVE_DATA`.
+                    const DATA: u16 = 5;
+                    let data = attributes(value).filter(|(kind, _)| *kind == DATA);
+                    port = data
+                        .flat_map(|(_, value)| attributes(value))
+                        .map(|(kind, value)| (kind, value.to_vec()))
+                        .collect();
+                }
                 _ => {}
             }
         }
-        Ok(Link { index, name: name.parse()?, flags, mtu, mac, master })
+        Ok(Link { index, name: name.parse()?, flags, mtu, mac, master, port })
     }
 }
 
@@ -352,6 +464,11 @@ pub enum LinkKind {
     Vlan(InterfaceName, u16),
     /// `vxlan,id=N[,parent=NAME][,remote=IP][,local=IP][,port=N]`: Ethernet in UDP; port 4789 by default.
     Vxlan(Vxlan),
+    /// `wireguard`: a tunnel, to be configured by wg(8).
+    Wireguard,
+    /// `tun[,user=N][,group=N][,multi_queue]` or `tap,…`: packets, or frames, go to and come from a program that opens it; see
+    /// [`Tun`]. It stays without one.
+    Tun(Tun),
     /// `vrf,table=N`: the routes of what is attached to it come from this table.
     Vrf(u32),
 }
@@ -373,6 +490,29 @@ impl LinkKind {
     /// EEXIST: the name is taken. ENODEV: there is no such parent. EOPNOTSUPP: the kernel has no such kind. EPERM: no
     /// CAP_NET_ADMIN over the network namespace.
     pub fn create(&self, transaction: &mut Transaction<'_>, name: &InterfaceName) -> Result<()> {
+        if let LinkKind::Tun(tun) = self {
+            return tun.create(transaction, name);
+        }
+        let request = self.request(transaction, name, None)?;
+        transaction.run(&[request])
+    }
+
+    /// Makes a link of this kind in another network namespace; its parent is in the transaction's. It is not undone with the
+    /// transaction, but by a request to delete it there.
+    ///
+    /// # Errors
+    /// As [`LinkKind::create`]. EINVAL: a tun or tap device, which is made where it is.
+    pub fn create_in(&self, transaction: &mut Transaction<'_>, name: &InterfaceName, netns: impl AsFd) -> Result<()> {
+        let request = self.request(transaction, name, Some(netns.as_fd()))?;
+        transaction.socket().run(&[request])
+    }
+
+    fn request(
+        &self,
+        transaction: &mut Transaction<'_>,
+        name: &InterfaceName,
+        netns: Option<BorrowedFd<'_>>,
+    ) -> Result<Request> {
         let mut parent = |name: &InterfaceName| Ok::<_, Error>(transaction.link(name)?.index());
         // the attributes of IFLA_INFO_DATA are those of linux/if_link.h, IFLA_MACVLAN_MODE and so on
         let mut link = None;
@@ -380,6 +520,7 @@ impl LinkKind {
             LinkKind::Bridge => ("bridge", None),
             LinkKind::Dummy => ("dummy", None),
             LinkKind::Ifb => ("ifb", None),
+            LinkKind::Wireguard => ("wireguard", None),
             LinkKind::Macvlan(name, mode) | LinkKind::Macvtap(name, mode) => {
                 link = Some(parent(name)?);
                 let kind = if matches!(self, LinkKind::Macvlan(..)) { "macvlan" } else { "macvtap" };
@@ -405,9 +546,18 @@ impl LinkKind {
                 ("vxlan", Some(data))
             }
             LinkKind::Vrf(table) => ("vrf", Some(nested().with_u32(1, *table))),
+            LinkKind::Tun(_) => {
+                return Err(Error::invalid(
+                    "create link",
+                    name,
+                    "a tun or tap device is made in the network namespace it is in",
+                ));
+            }
         };
-        let message = named(libc::RTM_NEWLINK, name).with_some_u32(libc::IFLA_LINK, link);
-        transaction.run(&[create("create link", format!("{name} of kind {kind}"), message, kind, data)])
+        let message = named(libc::RTM_NEWLINK, name)
+            .with_some_u32(libc::IFLA_LINK, link)
+            .with_some_u32(libc::IFLA_NET_NS_FD, netns.map(|netns| netns.as_raw_fd() as u32));
+        Ok(create("create link", format!("{name} of kind {kind}"), message, kind, data))
     }
 }
 
@@ -418,6 +568,9 @@ impl FromStr for LinkKind {
         let invalid = |reason: String| Error::invalid("parse link kind", show(text), reason);
         let mut parts = text.split(',');
         let kind = parts.next().unwrap_or_default();
+        if matches!(kind, "tun" | "tap") {
+            return text.parse().map(LinkKind::Tun);
+        }
         let mut keys = Vec::new();
         for part in parts {
             let (key, value) = part.split_once('=').ok_or_else(|| invalid(format!("{part:?} is not KEY=VALUE")))?;
@@ -437,6 +590,7 @@ impl FromStr for LinkKind {
             "bridge" => LinkKind::Bridge,
             "dummy" => LinkKind::Dummy,
             "ifb" => LinkKind::Ifb,
+            "wireguard" => LinkKind::Wireguard,
             "macvlan" | "macvtap" => {
                 let parent = take("parent").ok_or_else(|| invalid("needs parent=NAME".into()))?.parse()?;
                 let mode = match take("mode").unwrap_or("bridge") {
@@ -487,7 +641,7 @@ impl FromStr for LinkKind {
             },
             "veth" => return Err(invalid("is made by veth-create".into())),
             _ => {
-                let kinds = "bridge, dummy, ifb, macvlan, macvtap, ipvlan, vlan, vxlan, vrf";
+                let kinds = "bridge, dummy, ifb, macvlan, macvtap, ipvlan, vlan, vxlan, vrf, wireguard, tun, tap";
                 return Err(invalid(format!("{kind:?} is none of {kinds}")));
             }
         };

@@ -28,18 +28,25 @@ impl Message {
     }
 
     /// A message about routes: `struct rtmsg`.
-    pub(super) fn route(kind: u16, family: u8, length: u8, table: u8, scope: u8, flags: u32) -> Message {
-        let mut bytes = vec![family, length, 0, 0, table, libc::RTPROT_BOOT, scope, libc::RTN_UNICAST];
+    pub(super) fn route(kind: u16, family: u8, length: u8, table: u8, scope: u8, route: u8, flags: u32) -> Message {
+        let mut bytes = vec![family, length, 0, 0, table, libc::RTPROT_BOOT, scope, route];
         bytes.extend(flags.to_ne_bytes());
         Message { kind, bytes }
     }
 
     /// A message about neighbours: `struct ndmsg`.
-    pub(super) fn neighbour(kind: u16, family: u8, index: u32, flags: u8) -> Message {
+    pub(super) fn neighbour(kind: u16, family: u8, index: u32, state: u16, flags: u8) -> Message {
         let mut bytes = vec![family, 0, 0, 0];
         bytes.extend(index.to_ne_bytes());
-        bytes.extend([0, 0, flags, 0]);
+        bytes.extend(state.to_ne_bytes());
+        bytes.extend([flags, 0]);
         Message { kind, bytes }
+    }
+
+    /// About a routing rule (`struct fib_rule_hdr`): the lengths of its destination and source, and its action.
+    pub(super) fn rule(kind: u16, family: u8, lengths: [u8; 2], action: u8) -> Message {
+        let [destination, source] = lengths;
+        Message { kind, bytes: vec![family, destination, source, 0, 0, 0, 0, action, 0, 0, 0, 0] }
     }
 
     /// The same about the same, of another kind: what undoes it.

@@ -27,18 +27,23 @@ mod message;
 pub mod neighbour;
 pub mod netlink;
 pub mod route;
+pub mod rule;
 pub mod sysctl;
+pub mod tun;
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result, show};
 
-pub use address::{Address, Prefix};
+pub use address::{Address, Assignment, Prefix};
 pub use link::{Change, Link, LinkKind, Mac, Veth};
+pub use neighbour::Neighbour;
 pub use netlink::{Request, Socket, Transaction};
 pub use route::Route;
+pub use rule::Rule;
 pub use sysctl::Sysctl;
+pub use tun::Tun;
 
 /// The name of a network interface: 1 to 15 bytes that neither the kernel nor a shell nor `/proc/sys` reads in another way.
 ///

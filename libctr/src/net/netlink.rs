@@ -3,14 +3,16 @@
 //! rtnetlink handles a request while it is being sent: when send(2) returns, the answer is there. So nothing here ever
 //! blocks, and an answer that is missing is an error at once.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket as RawSocket, SocketAddr};
 use nix::sched::{CloneFlags, setns};
 
+use super::InterfaceName;
 use super::message::{Message, attributes, str_of, u32_of};
 use crate::error::{Context, Errno, Error, Result};
+use crate::sys::clone::open_elsewhere;
 
 const NLM_F_REQUEST: u16 = libc::NLM_F_REQUEST as u16;
 const NLM_F_ACK: u16 = libc::NLM_F_ACK as u16;
@@ -77,22 +79,34 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// The network namespace it belongs to (Linux 4.9).
+    ///
+    /// # Errors
+    /// EPERM: CAP_NET_ADMIN over it is missing.
+    #[doc(alias = "SIOCGSKNS")]
+    pub fn netns(&self) -> Result<OwnedFd> {
+        crate::sys::net::socket_netns(&self.socket).context("find network namespace of", "netlink socket")
+    }
+
     /// Opens a socket in the calling thread's network namespace, with extended acknowledgements (Linux 4.12).
     ///
     /// # Errors
     /// EPROTONOSUPPORT: the kernel has no rtnetlink. EMFILE, ENOBUFS: out of descriptors or memory.
     pub fn open() -> Result<Self> {
-        let open = || {
-            let mut socket = RawSocket::new(NETLINK_ROUTE)?;
+        Socket::set_up(raw().context(OPEN, "")?)
+    }
+
+    fn set_up(fd: OwnedFd) -> Result<Self> {
+        let mut socket = crate::sys::net::netlink_socket(fd);
+        let mut set_up = || {
             socket.bind_auto()?;
-            // connected to the kernel: the kernel refuses what anyone else sends here
             socket.connect(&SocketAddr::new(0, 0))?;
             socket.set_ext_ack(true)?;
-            socket.set_cap_ack(true)?;
-            Ok(Socket { socket, sequence: 0 })
+            socket.set_cap_ack(true)
         };
-        let opened: std::io::Result<Self> = open();
-        opened.context("open netlink socket", "")
+        let done: std::io::Result<()> = set_up();
+        done.context(OPEN, "")?;
+        Ok(Socket { socket, sequence: 0 })
     }
 
     /// Opens a socket in another network namespace. A thread of its own goes there: the caller's stays where it is.
@@ -101,7 +115,7 @@ impl Socket {
     /// EPERM: setns(2) needs CAP_SYS_ADMIN both in the caller's user namespace and in the one that owns `netns`. EINVAL:
     /// `netns` is no network namespace. Those of [`Socket::open`].
     pub fn open_in(netns: impl AsFd) -> Result<Self> {
-        in_netns(netns.as_fd(), Socket::open)
+        Socket::set_up(open_in_netns(netns.as_fd(), OPEN, "", raw)?)
     }
 
     /// Starts a series of requests that is undone as a whole unless it is [committed](Transaction::commit).
@@ -282,6 +296,12 @@ impl Transaction<'_> {
         self.undo.clear();
     }
 
+    /// Has the link of this name deleted, should all be undone.
+    pub(super) fn delete_on_undo(&mut self, name: &InterfaceName) {
+        let message = Message::link(libc::RTM_DELLINK, 0, 0, 0).with_str(libc::IFLA_IFNAME, name.as_str());
+        self.undo.push(Request::change("undo", format!("create link {name}"), message, None));
+    }
+
     /// Undoes what was done, the last first. What is gone already is no error: an address goes with its link.
     fn rollback(&mut self) -> Result<()> {
         let mut first = Ok(());
@@ -327,23 +347,33 @@ fn explain(error: Error, socket: &mut Socket) -> Error {
     }
 }
 
-/// Runs `work` on a thread of its own in another network namespace.
-pub(super) fn in_netns<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let work = move || {
-        setns(netns, CloneFlags::CLONE_NEWNET).map_err(|errno| {
-            let error = Error::new("enter network namespace", "", errno);
-            match errno {
-                Errno::EPERM => error
-                    .with_hint("this needs CAP_SYS_ADMIN in the user namespace that owns it, and in the caller's own"),
-                Errno::EINVAL => error.with_reason("the descriptor is no network namespace"),
-                _ => error,
+const OPEN: &str = "open netlink socket";
+
+fn raw() -> nix::Result<OwnedFd> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+    socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
+}
+
+/// What `open` opens in a network namespace, which this process does not enter: a child does. `operation` and `object` are what messages
+/// call it.
+pub(super) fn open_in_netns(
+    netns: BorrowedFd<'_>,
+    operation: &'static str,
+    object: impl fmt::Display,
+    open: impl FnOnce() -> nix::Result<OwnedFd>,
+) -> Result<OwnedFd> {
+    open_elsewhere(|| setns(netns, CloneFlags::CLONE_NEWNET), open).map_err(|(entered, errno)| {
+        if entered {
+            return Error::new(operation, object, errno);
+        }
+        let error = Error::new("enter network namespace", "", errno);
+        match errno {
+            Errno::EPERM => {
+                error.with_hint("this needs CAP_SYS_ADMIN in the user namespace that owns it, and in the caller's own")
             }
-        })?;
-        work()
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, work).context("start thread", "")?;
-        thread.join().unwrap_or_else(|_| Err(Error::new("enter network namespace", "", Errno::ECANCELED)))
+            Errno::EINVAL => error.with_reason("the descriptor is no network namespace"),
+            _ => error,
+        }
     })
 }
 

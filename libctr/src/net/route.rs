@@ -10,7 +10,8 @@ use super::netlink::{Request, Socket};
 use super::{InterfaceName, Link};
 use crate::error::{Error, Result, show};
 
-/// A unicast route: `PREFIX|default[=VIA][,dev=NAME][,onlink][,metric=N][,src=ADDR][,table=N]`.
+/// A route: `PREFIX|default[=VIA][,dev=NAME][,onlink][,metric=N][,src=ADDR][,table=N]`. VIA is a gateway; or `blackhole`
+/// (packets vanish), `unreachable` or `prohibit` (the sender is told).
 ///
 /// `default` is of the family of its gateway or source, else IPv4; `::/0` says IPv6. An IPv4 route may go via an IPv6
 /// gateway (`RTA_VIA`, Linux 5.2): `0.0.0.0/0=fe80::1,dev=eth0`.
@@ -24,6 +25,7 @@ use crate::error::{Error, Result, show};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    kind: RouteKind,
     destination: Prefix,
     via: Option<IpAddr>,
     dev: Option<InterfaceName>,
@@ -33,11 +35,42 @@ pub struct Route {
     table: u32,
 }
 
+/// What becomes of the packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteKind {
+    Unicast = libc::RTN_UNICAST as isize,
+    Blackhole = libc::RTN_BLACKHOLE as isize,
+    Unreachable = libc::RTN_UNREACHABLE as isize,
+    Prohibit = libc::RTN_PROHIBIT as isize,
+}
+
+impl RouteKind {
+    /// Those without a next hop, by the name they are given instead of one.
+    pub(super) fn dead_end(text: &str) -> Option<RouteKind> {
+        match text {
+            "blackhole" => Some(RouteKind::Blackhole),
+            "unreachable" => Some(RouteKind::Unreachable),
+            "prohibit" => Some(RouteKind::Prohibit),
+            _ => None,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            RouteKind::Unicast => "unicast",
+            RouteKind::Blackhole => "blackhole",
+            RouteKind::Unreachable => "unreachable",
+            RouteKind::Prohibit => "prohibit",
+        }
+    }
+}
+
 impl Route {
     /// The route to `destination` through `dev`, without a gateway.
     pub fn through(destination: Prefix, dev: InterfaceName) -> Self {
         let table = u32::from(libc::RT_TABLE_MAIN);
-        Route { destination, via: None, dev: Some(dev), onlink: false, metric: None, src: None, table }
+        let kind = RouteKind::Unicast;
+        Route { kind, destination, via: None, dev: Some(dev), onlink: false, metric: None, src: None, table }
     }
 
     /// Where it leads.
@@ -57,7 +90,8 @@ impl Route {
         let ip = |what: &str, text: &str| {
             text.parse::<IpAddr>().map_err(|_| invalid(format!("{what} {text:?} is no IP address")))
         };
-        let via = via.map(|via| ip("gateway", via)).transpose()?;
+        let dead_end = via.and_then(RouteKind::dead_end);
+        let via = via.filter(|_| dead_end.is_none()).map(|via| ip("gateway", via)).transpose()?;
         let (mut named, mut onlink, mut metric, mut src, mut table) = (None, false, None, None, None);
         for part in parts {
             let number = |value: &str| match value.parse::<u32>() {
@@ -85,6 +119,13 @@ impl Route {
             ("default", _) => "0.0.0.0/0".parse()?,
             _ => to.parse()?,
         };
+        if let Some(kind) = dead_end {
+            if named.is_some() || onlink || src.is_some() {
+                return Err(invalid(format!("{} goes nowhere: it takes metric and table alone", kind.name())));
+            }
+            let table = table.unwrap_or(u32::from(libc::RT_TABLE_MAIN));
+            return Ok(Route { kind, destination, via: None, dev: None, onlink, metric, src, table });
+        }
         let dev = named.or_else(|| dev.cloned());
         let reason = match (destination.ip(), via, src) {
             (IpAddr::V6(_), Some(IpAddr::V4(_)), _) => "an IPv6 route cannot go via an IPv4 gateway",
@@ -98,7 +139,8 @@ impl Route {
             (_, Some(_), _) if onlink && dev.is_none() => "onlink needs an interface (dev=NAME)",
             _ => {
                 let table = table.unwrap_or(u32::from(libc::RT_TABLE_MAIN));
-                return Ok(Route { destination, via, dev, onlink, metric, src, table });
+                let kind = RouteKind::Unicast;
+                return Ok(Route { kind, destination, via, dev, onlink, metric, src, table });
             }
         };
         Err(invalid(reason.into()))
@@ -119,13 +161,14 @@ impl Route {
         let to = self.destination;
         let table = u8::try_from(self.table).unwrap_or(libc::RT_TABLE_COMPAT);
         let scope = match (self.via, to.ip()) {
-            (None, IpAddr::V4(_)) => libc::RT_SCOPE_LINK,
+            (None, IpAddr::V4(_)) if self.kind == RouteKind::Unicast => libc::RT_SCOPE_LINK,
             _ => libc::RT_SCOPE_UNIVERSE,
         };
         // RTNH_F_ONLINK of linux/rtnetlink.h
         let flags = if self.onlink { 4 } else { 0 };
-        let mut message = Message::route(libc::RTM_NEWROUTE, family(to.ip()), to.length(), table, scope, flags)
-            .with_u32(libc::RTA_TABLE, self.table);
+        let mut message =
+            Message::route(libc::RTM_NEWROUTE, family(to.ip()), to.length(), table, scope, self.kind as u8, flags)
+                .with_u32(libc::RTA_TABLE, self.table);
         if to.length() > 0 {
             message = message.with_ip(libc::RTA_DST, to.ip());
         }
@@ -159,6 +202,9 @@ impl FromStr for Route {
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.destination)?;
+        if self.kind != RouteKind::Unicast {
+            write!(f, "={}", self.kind.name())?;
+        }
         self.via.map_or(Ok(()), |via| write!(f, "={via}"))?;
         self.dev.as_ref().map_or(Ok(()), |dev| write!(f, ",dev={dev}"))?;
         if self.onlink {
@@ -181,6 +227,8 @@ mod tests {
     fn parses_what_is_a_route_and_nothing_else() {
         for (text, shown) in [
             ("default=10.0.0.1", "0.0.0.0/0=10.0.0.1"),
+            ("10.0.0.0/8=blackhole,metric=9", "10.0.0.0/8=blackhole,metric=9"),
+            ("2001:db8::/32=unreachable,table=7", "2001:db8::/32=unreachable,table=7"),
             ("default=fe80::1,dev=eth0", "::/0=fe80::1,dev=eth0"),
             ("0.0.0.0/0=fe80::1,dev=eth0,onlink", "0.0.0.0/0=fe80::1,dev=eth0,onlink"),
             (
@@ -199,6 +247,7 @@ mod tests {
             "default=x",
             "default=0.0.0.0",
             "default=fe80::1",
+            "10.0.0.0/8=blackhole,dev=a",
             "10.0.0.0/8,dev=a,dev=b",
             "10.0.0.0/8,onlink,dev=a",
             "10.0.0.0/8,dev=a,metric=0",
@@ -231,6 +280,9 @@ mod tests {
                 "10.9.0.0/16=2001:db8::1,dev=d0",
                 "10.8.0.0/16=192.0.2.1,dev=d0,onlink,metric=5",
                 "10.7.0.0/16,dev=d0,src=10.0.0.2,table=1000",
+                "10.4.0.0/16=blackhole",
+                "10.3.0.0/16=prohibit,metric=3",
+                "2001:db8:4::/48=unreachable",
             ] {
                 let request = text.parse::<Route>().unwrap().add(&mut socket).unwrap();
                 socket.run(std::slice::from_ref(&request)).unwrap();

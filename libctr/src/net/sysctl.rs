@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::str::FromStr;
 
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::netlink::in_netns;
+use super::netlink::open_in_netns;
 use crate::error::{Context, Errno, Error, Result, show};
 
 /// `NAME=VALUE`, the name below `net`.
@@ -39,21 +40,6 @@ impl Sysctl {
     /// ENOENT: the kernel has no such setting. EACCES, EPERM, EROFS: it may not be written. EINVAL: it does not take the value.
     /// EXDEV: `/proc/sys` is not procfs, or something is mounted below it.
     pub fn set(&self, netns: Option<impl AsFd>) -> Result<Sysctl> {
-        match &netns {
-            Some(netns) => in_netns(netns.as_fd(), || self.set_here()),
-            None => self.set_here(),
-        }
-    }
-
-    fn set_here(&self) -> Result<Sysctl> {
-        let mut former = String::new();
-        File::from(self.open(OFlag::O_RDONLY)?).read_to_string(&mut former).context("read sysctl", show(&self.path))?;
-        let mut file = File::from(self.open(OFlag::O_WRONLY)?);
-        file.write_all(self.value.as_bytes()).context("set sysctl", self)?;
-        Ok(Sysctl { path: self.path.clone(), value: former.trim_end().to_owned() })
-    }
-
-    fn open(&self, access: OFlag) -> Result<OwnedFd> {
         const SYS: &str = "/proc/sys";
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = openat(AT_FDCWD, SYS, flags, Mode::empty()).context("open", SYS)?;
@@ -61,8 +47,18 @@ impl Sysctl {
             return Err(Error::new("open", SYS, Errno::EXDEV).with_reason("is not procfs"));
         }
         let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
-        let how = OpenHow::new().flags(access | OFlag::O_CLOEXEC).resolve(resolve);
-        openat2(&root, self.path.as_str(), how).context("set sysctl", self)
+        let how = OpenHow::new().flags(OFlag::O_RDWR | OFlag::O_CLOEXEC).resolve(resolve);
+        // which network namespace the files are those of is decided when they are opened
+        let open = || openat2(&root, self.path.as_str(), how);
+        let file = match &netns {
+            Some(netns) => open_in_netns(netns.as_fd(), "set sysctl", self, open)?,
+            None => open().context("set sysctl", self)?,
+        };
+        let mut former = String::new();
+        let mut file = File::from(file);
+        file.read_to_string(&mut former).context("read sysctl", show(&self.path))?;
+        file.write_all_at(self.value.as_bytes(), 0).context("set sysctl", self)?;
+        Ok(Sysctl { path: self.path.clone(), value: former.trim_end().to_owned() })
     }
 }
 

@@ -3,7 +3,9 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 use super::{check, owned};
@@ -29,14 +31,43 @@ pub fn clone3(
     clone_with(namespaces, cgroup, child)
 }
 
-/// As [`clone3`], without namespaces, but the child shares the caller's descriptor table: what it does to a descriptor is
-/// done to the caller's.
+/// What a short-lived child opens, where it puts itself first: in a namespace, for example, that the caller must not enter. Of the
+/// child's two steps, the first is tried before the second; a failure says which of them it was.
+///
+/// Both run in a child that shares the caller's descriptors: see [`clone3`] for what it may do.
 ///
 /// # Errors
-/// Those of clone3(2).
-#[doc(alias = "CLONE_FILES")]
-pub(crate) fn clone_sharing_files(child: impl FnOnce() -> i32) -> nix::Result<(Pid, OwnedFd)> {
-    clone_with(libc::CLONE_FILES as u64, None, child)
+/// Whether `go` was done, and the errno of the step that failed.
+pub(crate) fn open_elsewhere(
+    go: impl FnOnce() -> nix::Result<()>,
+    open: impl FnOnce() -> nix::Result<OwnedFd>,
+) -> Result<OwnedFd, (bool, Errno)> {
+    /// Tells the failure of `go`; errnos are smaller.
+    const NOT_THERE: i32 = 0x80;
+    // the child puts what it opens in the place of this one
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let place = nix::fcntl::open(c"/", flags, Mode::empty()).map_err(|errno| (false, errno))?;
+    let child = || {
+        if let Err(errno) = go() {
+            return errno as i32 | NOT_THERE;
+        }
+        match open().and_then(|file| super::fd::replace(file, place.as_fd())) {
+            Ok(()) => 0,
+            Err(errno) => errno as i32,
+        }
+    };
+    let (_, pidfd) = clone_with(libc::CLONE_FILES as u64, None, child).map_err(|errno| (false, errno))?;
+    loop {
+        match wait_exit(&pidfd) {
+            Ok((libc::CLD_EXITED, 0)) => return Ok(place),
+            Ok((libc::CLD_EXITED, status)) => {
+                return Err((status & NOT_THERE == 0, Errno::from_raw(status & !NOT_THERE)));
+            }
+            Ok(_) => return Err((false, Errno::ESRCH)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err((false, errno)),
+        }
+    }
 }
 
 fn clone_with(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> nix::Result<(Pid, OwnedFd)> {

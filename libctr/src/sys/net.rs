@@ -1,8 +1,14 @@
 //! Socket and tun(4) ioctls.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use super::{check, owned};
+
+/// A netlink socket that has been opened, as one of netlink-sys.
+pub(crate) fn netlink_socket(fd: OwnedFd) -> netlink_sys::Socket {
+    // SAFETY: the descriptor is open and passes to the socket.
+    unsafe { netlink_sys::Socket::from_raw_fd(fd.into_raw_fd()) }
+}
 
 /// The network namespace of a socket (Linux 4.9), close-on-exec.
 ///
@@ -34,12 +40,30 @@ pub fn tun_attach(tun: impl AsFd, name: &str, flags: i32) -> nix::Result<()> {
     check(unsafe { libc::ioctl(tun.as_fd().as_raw_fd(), libc::TUNSETIFF, &raw mut request) }.into()).map(drop)
 }
 
-/// Makes a tun or tap interface outlive its descriptor, or not.
+/// A setting of an attached tun or tap interface that is a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunSetting {
+    /// Whether it outlives its descriptor.
+    #[doc(alias = "TUNSETPERSIST")]
+    Persist,
+    /// The user who may attach to it.
+    #[doc(alias = "TUNSETOWNER")]
+    User,
+    /// The group that may.
+    #[doc(alias = "TUNSETGROUP")]
+    Group,
+}
+
+/// Changes a setting of an attached tun or tap interface.
 ///
 /// # Errors
-/// EBADFD: not attached yet.
-#[doc(alias = "TUNSETPERSIST")]
-pub fn tun_persist(tun: impl AsFd, on: bool) -> nix::Result<()> {
-    // SAFETY: takes a number.
-    check(unsafe { libc::ioctl(tun.as_fd().as_raw_fd(), libc::TUNSETPERSIST, on as libc::c_ulong) }.into()).map(drop)
+/// EBADFD: not attached yet. EINVAL: an id that is not mapped.
+pub fn tun_set(tun: impl AsFd, setting: TunSetting, value: u32) -> nix::Result<()> {
+    let request = match setting {
+        TunSetting::Persist => libc::TUNSETPERSIST,
+        TunSetting::User => libc::TUNSETOWNER,
+        TunSetting::Group => libc::TUNSETGROUP,
+    };
+    // SAFETY: these take a number.
+    check(unsafe { libc::ioctl(tun.as_fd().as_raw_fd(), request, libc::c_ulong::from(value)) }.into()).map(drop)
 }
