@@ -257,7 +257,7 @@ fn every_tool_refuses_what_it_does_not_know() {
         script.push_str(&format!("{tool} --frob -- true; echo $?; {tool} --frob=1; echo $?; {tool} -q; echo $?;"));
     }
     let run = common::arena(&script);
-    let chain = ["nsfd-create", "ns-enter", "close-fds", "mntfd-create", "pivot-init"];
+    let chain = ["nsfd-create", "ns-enter", "close-fds", "mntfd-create", "fd-open", "pivot-init"];
     let expected: Vec<String> = tools
         .lines()
         .flat_map(|tool| {

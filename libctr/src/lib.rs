@@ -34,6 +34,7 @@ pub mod idmap;
 pub mod mount;
 pub mod net;
 pub mod ns;
+pub mod open;
 pub mod pivot;
 pub mod process;
 pub mod sys;

@@ -8,7 +8,8 @@ use libctr::{Context, Error, show};
 
 use crate::cli::{self, Tool};
 use crate::{
-    close_fds, idmap_alloc, man, mntfd_create, mount_setup, net_setup, ns_enter, nsfd_create, pivot_init, veth_create,
+    close_fds, fd_open, idmap_alloc, man, mntfd_create, mount_setup, net_setup, ns_enter, nsfd_create, pivot_init,
+    veth_create,
 };
 
 /// A tool as the table below knows it.
@@ -23,7 +24,7 @@ const fn entry<T: Tool>() -> Entry {
 }
 
 /// Every tool.
-const TOOLS: [Entry; 9] = [
+const TOOLS: [Entry; 10] = [
     entry::<nsfd_create::NsfdCreate>(),
     entry::<veth_create::VethCreate>(),
     entry::<ns_enter::NsEnter>(),
@@ -33,6 +34,7 @@ const TOOLS: [Entry; 9] = [
     entry::<mount_setup::MountSetup>(),
     entry::<pivot_init::PivotInit>(),
     entry::<idmap_alloc::IdmapAlloc>(),
+    entry::<fd_open::FdOpen>(),
 ];
 
 const HELP: &str = "Usage: ctrtool TOOL [OPTIONS] …\n\nAll container tools in one program; also by the name of a link to it.\n\n\

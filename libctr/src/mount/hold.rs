@@ -9,7 +9,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag};
 use nix::sys::uio::pread;
 
-use super::options::Options;
+use super::options::{Options, split};
 use super::plan::unescape;
 use super::resolve::kind;
 use super::tree::{Attributes, Tree};
@@ -159,18 +159,6 @@ fn invalid(text: &str, reason: &str) -> Error {
 
 fn c_string(text: &OsStr) -> Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| Error::invalid("read mount", show(text), "holds a NUL byte"))
-}
-
-/// Splits `SOURCE=NAME[,OPTIONS]`; a comma in SOURCE is written `\054`.
-fn split(text: &str) -> Result<(OsString, String, Options)> {
-    let (head, options) = text.split_once(',').unwrap_or((text, ""));
-    let (source, name) = head.rsplit_once('=').ok_or_else(|| invalid(text, "needs SOURCE=NAME[,OPTIONS]"))?;
-    let source = unescape(source.as_bytes()).filter(|source| !source.is_empty());
-    let source = source.ok_or_else(|| invalid(text, "has no source, or a wrong \\ in it"))?;
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        return Err(invalid(text, "needs a name of letters, digits and _ after the ="));
-    }
-    Ok((OsString::from_vec(source), name.to_owned(), Options::parse(options.as_bytes())?))
 }
 
 fn common(given: &mut Options) -> Result<(Attributes, Option<NsRef>)> {

@@ -13,7 +13,7 @@
 mod apply;
 mod calls;
 mod hold;
-mod options;
+pub(crate) mod options;
 mod plan;
 mod remount;
 mod resolve;

@@ -1,7 +1,7 @@
 //! The options of a plan line: taken one by one by the type that knows them; what is left is an error.
 
-use std::ffi::{CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result, show};
 
 /// What is written between the commas.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Options(Vec<(String, Option<Vec<u8>>)>);
+pub(crate) struct Options(Vec<(String, Option<Vec<u8>>)>);
 
 const OPERATION: &str = "use option";
 
@@ -32,7 +32,7 @@ fn invalid(object: impl std::fmt::Display, reason: impl Into<String>) -> Error {
 
 impl Options {
     /// Splits at commas that no `\` precedes.
-    pub(super) fn parse(text: &[u8]) -> Result<Options> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Options> {
         let mut items: Vec<Vec<u8>> = vec![Vec::new()];
         let mut escaped = false;
         for byte in text {
@@ -75,23 +75,28 @@ impl Options {
         Ok(options)
     }
 
-    pub(super) fn from_pairs(pairs: &[(&str, &str)]) -> Options {
+    pub(crate) fn from_pairs(pairs: &[(&str, &str)]) -> Options {
         Options(pairs.iter().map(|(name, value)| ((*name).to_owned(), Some(value.as_bytes().to_vec()))).collect())
     }
 
-    pub(super) fn add_flag(&mut self, name: &str) {
+    pub(crate) fn add_flag(&mut self, name: &str) {
         self.0.push((name.to_owned(), None));
     }
 
     /// Whether `name` is given, without a value. With one it stays, to be refused at the end.
-    pub(super) fn flag(&mut self, name: &str) -> bool {
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
         let before = self.0.len();
         self.0.retain(|(other, value)| other != name || value.is_some());
         self.0.len() != before
     }
 
+    /// Whether `name` is given, with or without a value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(other, _)| other == name)
+    }
+
     /// The value of `name`, if that is given.
-    pub(super) fn value(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn value(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some(index) = self.0.iter().position(|(other, _)| other == name) else { return Ok(None) };
         match self.0.remove(index).1 {
             Some(value) => Ok(Some(value)),
@@ -99,13 +104,13 @@ impl Options {
         }
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>> {
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>> {
         let value = self.value(name)?;
         value.map(|value| String::from_utf8(value).map_err(|_| invalid(name, "is not UTF-8"))).transpose()
     }
 
     /// `mode=`, in octal.
-    pub(super) fn mode(&mut self, default: u32) -> Result<Mode> {
+    pub(crate) fn mode(&mut self, default: u32) -> Result<Mode> {
         let Some(text) = self.text("mode")? else { return Ok(Mode::from_bits_retain(default)) };
         let octal = !text.is_empty() && text.len() <= 5 && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
         match u32::from_str_radix(&text, 8) {
@@ -129,7 +134,7 @@ impl Options {
     }
 
     /// The attributes of mounts among the options, after those of `defaults`.
-    pub(super) fn attributes(&mut self, defaults: &[&str]) -> Result<Attributes> {
+    pub(crate) fn attributes(&mut self, defaults: &[&str]) -> Result<Attributes> {
         let mut attributes = Attributes::new(defaults)?;
         let mut wrong = None;
         self.0.retain(|(name, value)| {
@@ -149,7 +154,7 @@ impl Options {
     }
 
     /// `private`, `rslave` and so on, as mount(8) has them; `rec` is another way to say the `r`.
-    pub(super) fn propagation(&mut self) -> Result<MsFlags> {
+    pub(crate) fn propagation(&mut self) -> Result<MsFlags> {
         let recursive = self.flag("rec");
         let mut found = Vec::new();
         for (name, flag) in PROPAGATIONS {
@@ -168,7 +173,7 @@ impl Options {
 
     /// What is left, for the filesystem, after those of `defaults` that are not given.
     #[allow(clippy::type_complexity, reason = "it is what fsconfig(2) takes, one after the other")]
-    pub(super) fn rest(&mut self, defaults: &[(&str, &str)]) -> Result<Vec<(CString, Option<CString>)>> {
+    pub(crate) fn rest(&mut self, defaults: &[(&str, &str)]) -> Result<Vec<(CString, Option<CString>)>> {
         for (name, value) in defaults {
             if self.0.iter().all(|(other, _)| other != name) {
                 self.0.push(((*name).to_owned(), Some(value.as_bytes().to_vec())));
@@ -192,7 +197,7 @@ impl Options {
     }
 
     /// Refuses what nobody took.
-    pub(super) fn finish(&self, kind: &str) -> Result<()> {
+    pub(crate) fn finish(&self, kind: &str) -> Result<()> {
         match self.0.first() {
             None => Ok(()),
             Some((name, Some(_)))
@@ -205,8 +210,21 @@ impl Options {
     }
 }
 
+/// What is to be held by descriptor: `SOURCE=NAME[,OPTIONS]`. In SOURCE, `\\` and three octal digits are a byte.
+pub(crate) fn split(text: &str) -> Result<(OsString, String, Options)> {
+    let invalid = |reason| Error::invalid("parse what to hold", show(text), reason);
+    let (head, options) = text.split_once(',').unwrap_or((text, ""));
+    let (source, name) = head.rsplit_once('=').ok_or_else(|| invalid("needs SOURCE=NAME[,OPTIONS]"))?;
+    let source = unescape(source.as_bytes()).filter(|source| !source.is_empty());
+    let source = source.ok_or_else(|| invalid("has no source, or a wrong \\ in it"))?;
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Err(invalid("needs a name of letters, digits and _ after the ="));
+    }
+    Ok((OsString::from_vec(source), name.to_owned(), Options::parse(options.as_bytes())?))
+}
+
 /// How a plan line says a propagation.
-pub(super) fn propagation_words(how: MsFlags) -> Vec<String> {
+pub(crate) fn propagation_words(how: MsFlags) -> Vec<String> {
     let recursive = how.contains(MsFlags::MS_REC).then(|| "rec".to_owned());
     let name = PROPAGATIONS.iter().find(|(_, flag)| how.contains(*flag)).map(|(name, _)| (*name).to_owned());
     recursive.into_iter().chain(name).collect()

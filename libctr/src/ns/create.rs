@@ -27,7 +27,7 @@ pub struct TimeOffsets {
 
 /// A set of namespaces to be made together.
 ///
-/// The others are owned by the user namespace that is made with them. A short-lived child makes them; when
+/// The others are owned by the user namespace that is made with them. In a mount namespace all mounts are slaves of those outside. A short-lived child makes them; when
 /// [`create`](Create::create) returns it is gone, and if the caller dies meanwhile it ends by itself.
 ///
 /// ```no_run
@@ -185,6 +185,12 @@ impl Create {
         // one kind at a time, so that a failure names it; nothing is lost, since all of them go with this process
         for kind in self.kinds.iter().filter(|kind| **kind != Kind::User) {
             make_one(*kind)?;
+            if *kind == Kind::Mnt {
+                // as with a user namespace, where the kernel does it: what is mounted inside does not come back
+                let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+                nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+                    .map_err(|errno| Fault::new("make slave", Object::Text(b"/"), errno))?;
+            }
         }
         if let Some(name) = &self.hostname {
             nix::unistd::sethostname(std::ffi::OsStr::new(name.to_str().unwrap_or_default()))

@@ -58,15 +58,15 @@ impl Exec {
         self.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
-    /// Removes the variables `NSFD_*` and `MNTFD_*` whose descriptors fail `keep`.
+    /// Removes the variables `NSFD_*`, `MNTFD_*` and `OPENFD_*` whose descriptors fail `keep`.
     pub fn forget_descriptors(&mut self, keep: impl Fn(RawFd) -> bool) {
         self.renumber_descriptors(|number| keep(number).then_some(number));
     }
 
-    /// Gives the variables `NSFD_*` and `MNTFD_*` the descriptors' new numbers; those without one are removed.
+    /// Gives the variables `NSFD_*`, `MNTFD_*` and `OPENFD_*` the descriptors' new numbers; those without one are removed.
     pub fn renumber_descriptors(&mut self, new: impl Fn(RawFd) -> Option<RawFd>) {
         self.env.retain_mut(|(name, value)| {
-            if !name.as_bytes().starts_with(b"NSFD_") && !name.as_bytes().starts_with(b"MNTFD_") {
+            if !["NSFD_", "MNTFD_", "OPENFD_"].iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes())) {
                 return true;
             }
             let number = value.to_str().and_then(crate::fd::parse_number).and_then(&new);
