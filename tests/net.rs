@@ -1,6 +1,8 @@
 //! veth-create and net-setup as a user runs them, in network namespaces of their own.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what failed by panicking")]
 
+mod common;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -337,4 +339,168 @@ fn help_shows_an_example() {
             assert!(String::from_utf8_lossy(&output.stdout).contains("Examples"));
         }
     });
+}
+
+/// The shell's view, in an arena: what iproute2 shows of what net-setup did.
+mod in_an_arena {
+    use super::common::arena;
+
+    #[test]
+    fn addresses_have_their_attributes() {
+        let run = arena(
+            "nsfd-create -n -- ns-enter --ns net -- sh -c 'net-setup --lo --link br0 --add bridge --up --addr 10.0.0.1/32,peer=10.0.0.2,scope=link \
+               --addr 10.1.0.1/24,broadcast=none --addr 10.2.0.1/24,broadcast=10.2.0.200 --addr 2001:db8::1/64,nodad,lifetime=3600:1800; \
+             ip -o -4 addr show br0 | cut -d\" \" -f7-; ip -o -6 addr show br0 scope global | grep -oE \"nodad|valid_lft (3600|3599)sec preferred_lft (1800|1799)sec\"'",
+        );
+        let lines: Vec<&str> = run.stdout.lines().map(|line| line.split('\\').next().unwrap().trim()).collect();
+        assert_eq!(
+            lines[..3],
+            [
+                "10.0.0.1 peer 10.0.0.2/32 scope link br0",
+                "10.1.0.1/24 scope global br0",
+                "10.2.0.1/24 brd 10.2.0.200 scope global br0"
+            ],
+            "{} {}",
+            run.stdout,
+            run.stderr
+        );
+        assert_eq!(lines.len(), 5, "{}", run.stdout);
+    }
+
+    #[test]
+    fn rules_neighbours_dead_ends_and_ports() {
+        let run = arena(
+            "nsfd-create -n -- ns-enter --ns net -- sh -c 'net-setup --lo --rule from=10.9.0.0/16,priority=70,table=77 --rule inet6,fwmark=0x1/0xff,priority=71,blackhole \
+               --route 10.66.0.0/16=blackhole --route 2001:db8:66::/48=unreachable,metric=9 --route 10.67.0.0/16=prohibit,table=77 \
+               --link br0 --add bridge --up --addr 10.0.0.1/24 --neigh 10.0.0.9=02:00:00:00:00:09 --proxy 10.0.0.8 \
+               --link t0 --add tap,user=12345,multi_queue --master br0 --port isolated=on,learning=off,hairpin=on,cost=77 && \
+             ip rule show priority 70; ip -6 rule show priority 71; ip route show type blackhole; ip -6 route show type unreachable | cut -d\" \" -f1-6; \
+             ip route show table 77; ip neigh show; ip neigh show proxy; ip -d link show t0 | grep -oE \"isolated on|learning off|hairpin on|cost 77|user 12345|persist on\"; \
+             net-setup --link t0 --port isolated=off,cost=5; ip -d link show t0 | grep -oE \"isolated off|cost 5 \"; \
+             net-setup --link t0 --port isolated=on --link none --up; ip -d link show t0 | grep -oE \"isolated off\"'",
+        );
+        let text = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        for expected in [
+            "70: from 10.9.0.0/16 lookup 77",
+            "71: from all fwmark 0x1/0xff blackhole",
+            "blackhole 10.66.0.0/16",
+            "unreachable 2001:db8:66::/48 dev lo metric 9",
+            "prohibit 10.67.0.0/16",
+            "10.0.0.9 dev br0 lladdr 02:00:00:00:00:09 PERMANENT",
+            "10.0.0.8 dev br0 proxy",
+            "cost 5 isolated off isolated off",
+        ] {
+            assert!(text.contains(expected), "{expected}: {text} {}", run.stderr);
+        }
+        for expected in ["isolated on", "learning off", "hairpin on", "cost 77", "user 12345", "persist on"] {
+            assert!(text.contains(expected), "{expected}: {text} {}", run.stderr);
+        }
+    }
+
+    #[test]
+    fn links_are_born_in_or_moved_to_another_namespace() {
+        let run = arena(
+            "nsfd-create -n --fd net=20 -- nsfd-create -n --fd net=21 -- ns-enter --ns net=fd:20 -- sh -c '\
+             net-setup --link br0 --add bridge --up; net-setup --link mv0 --add macvlan,parent=br0 --into fd:21 --link mt0 --add macvtap,parent=br0 --into fd:21; \
+               net-setup --link vx0 --add vxlan,id=5,remote=192.0.2.1; net-setup --link vx0 --into fd:21 --rename vx1 --mtu 1400; \
+             ip -o link | cut -d: -f2 | tr -d \" \\n\"; echo; ns-enter --ns net=fd:21 -- ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d \" \\n\"; echo; \
+             ns-enter --ns net=fd:21 -- ip -o link show vx1 | grep -o \"mtu 1400\"; \
+             net-setup --link mv1 --add macvlan,parent=br0 --into fd:21 --link br1 --add bridge --link mv0 --add macvlan,parent=br0 --into fd:21; \
+             ip -o link | wc -l; ns-enter --ns net=fd:21 -- ip -o link | wc -l; net-setup --link br0 --into fd:21; \
+             net-setup --link x0 --add ifb --into fd:21 --up; net-setup --link x0 --add tun --into fd:21'",
+        );
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        assert_eq!(lines[0], "lobr0", "{} {}", run.stdout, run.stderr);
+        let mut there: Vec<&str> = vec!["lo", "mv0", "mt0", "vx1"];
+        there.retain(|name| !lines[1].contains(name));
+        assert!(there.is_empty() && lines[1].len() == 11, "{}", lines[1]);
+        assert_eq!(lines[2..], ["mtu 1400", "2", "4"], "{}", run.stderr);
+        for message in [
+            "net-setup: create link mv0 of kind macvlan: File exists (EEXIST)",
+            "net-setup: move link br0 to the other network namespace: ",
+            "option --up: is for the network namespace that has the link: net-setup --netns NSREF",
+            "a tun or tap device is made in the network namespace it is in",
+        ] {
+            assert!(run.stderr.contains(message), "{message}: {}", run.stderr);
+        }
+    }
+
+    #[test]
+    fn kinds_that_the_kernel_lacks_have_its_reason_and_the_others_are_there() {
+        for kind in [
+            "bridge",
+            "ifb",
+            "macvlan,parent=lo",
+            "macvtap,parent=lo",
+            "vxlan,id=7",
+            "tun",
+            "tap",
+            "dummy",
+            "ipvlan,parent=lo",
+            "vlan,parent=lo,id=5",
+            "vrf,table=5",
+            "wireguard",
+        ] {
+            let run = arena(&format!(
+                "nsfd-create -n -- ns-enter --ns net -- sh -c 'net-setup --link l0 --add {kind}; ip -o link show l0 2>/dev/null | wc -l'"
+            ));
+            if run.stdout == "1\n" {
+                assert_eq!(run.stderr, "", "{kind}");
+                continue;
+            }
+            let name = kind.split(',').next().unwrap();
+            // a parent that cannot have children says so; a kind that is missing is unknown to the kernel
+            let expected = [
+                format!(
+                    "net-setup: create link l0 of kind {name}: Operation not supported: Unknown device type (EOPNOTSUPP)"
+                ),
+                format!("net-setup: create link l0 of kind {name}: Invalid argument (EINVAL)"),
+            ];
+            assert!(expected.iter().any(|line| run.stderr.starts_with(line.as_str())), "{kind}: {}", run.stderr);
+        }
+    }
+
+    #[test]
+    fn what_fails_leaves_links_addresses_and_routes_as_they_were() {
+        // a bridge without ports loses its carrier a moment after it was made
+        let view = "(ip link; ip addr; ip route show table all; ip -6 route show table all; ip rule; ip -6 rule; ip neigh; ip neigh show proxy) | sed -E \"s/valid_lft.*|NO-CARRIER,|,LOWER_UP| linkdown|state [A-Z]+//g\"";
+        for wrong in [
+            "net-setup --link b1 --add bridge --addr 10.9.0.1/24 --up --route default=10.9.0.2 --route 10.0.0.0/8=192.0.2.1",
+            "net-setup --link b0 --mtu 1300 --mac 02:00:00:00:00:77 --rename b9 --addr 10.9.0.1/24 --neigh 10.9.0.9=02:00:00:00:00:09 --addr 10.1.0.1/24",
+            "net-setup --link b0 --down --up; net-setup --link b0 --arp off --link b1 --up",
+            "net-setup --rule priority=5,table=9 --rule priority=6,table=9 --rule priority=5,table=9",
+            "net-setup --link b1 --add tap --master b0 --port isolated=on --up --link b2 --add bridge --mtu 99999999",
+            "net-setup --sysctl net.ipv4.ip_forward=1 --link b0 --addr 10.1.0.1/24",
+            "veth-create --host v0 --peer b0 --netns /proc/self/ns/net --up",
+            "veth-create --host b0 --peer eth0 --netns fd:21",
+            "veth-create --host v0 --peer lo --netns fd:21 --host-addr 10.9.0.1/24 --up",
+            "veth-create --host v0 --peer eth0 --netns fd:21 --host-addr 10.9.0.1/24 --up --route 10.1.0.0/24 --bridge b0 --forward",
+            "veth-create --host v0 --peer eth0 --netns fd:21 --mtu 100 --host-addr 2001:db8::1/64 --up",
+        ] {
+            let run = arena(&format!(
+                "export view='{view}'; nsfd-create -n --fd net=20 -- nsfd-create -n --fd net=21 -- ns-enter --ns net=fd:20 -- sh -c '\
+                 net-setup --lo --link b0 --add bridge --up --addr 10.1.0.1/24; \
+                 ip addr flush dev b0 scope link; v() {{ eval \"$view\"; ns-enter --ns net=fd:21 -- sh -c \"$view\"; sysctl -n net.ipv4.ip_forward; }}; v >/tmp/before 2>&1; {wrong} && echo WORKED; \
+                 v >/tmp/after 2>&1; diff /tmp/before /tmp/after && wc -l </tmp/after'; rm /tmp/before /tmp/after"
+            ));
+            assert!(
+                run.stdout.trim().parse::<u32>().is_ok_and(|lines| lines > 20),
+                "{wrong}: {} {}",
+                run.stdout,
+                run.stderr
+            );
+        }
+    }
+
+    #[test]
+    fn killed_at_any_moment_veth_create_leaves_both_ends_or_none() {
+        let run = arena(
+            "nsfd-create -n --fd net=21 -- sh -c 'for i in $(seq 60); do \
+               timeout -s KILL 0.00$((i / 10))$((i % 10)) veth-create --host v0 --peer eth0 --netns fd:21 --host-addr 10.9.0.1/24 --up 2>/dev/null; \
+               a=$(ip -o link show v0 2>/dev/null | wc -l); b=$(ns-enter --ns net=fd:21 -- ip -o link show eth0 2>/dev/null | wc -l); \
+               [ $a = $b ] || echo HALF; [ $a = 0 ] || ip link del v0; done; echo end'",
+        );
+        assert_eq!(run.words().last(), Some(&"end"), "{}", run.stderr);
+        assert!(!run.stdout.contains("HALF"), "{}", run.stdout);
+    }
 }

@@ -232,9 +232,18 @@ impl Section {
         let changes = changes.chain(self.arp.map(Change::Arp)).chain(self.up.then_some(Change::Up));
         let requests = changes.map(|change| link.change(change));
         let addresses = self.addr.iter().map(|address| address.add(&link));
+        transaction.run(&requests.chain(addresses).collect::<Vec<_>>())
+    }
+
+    /// After all links have changed: what a bridge knows of its neighbours goes when it gets a port, and with it another address.
+    fn neighbours(&self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
+        let Some(name) = self.name().filter(|_| !self.neigh.is_empty() || !self.proxy.is_empty()) else {
+            return Ok(());
+        };
+        let link = transaction.link(name)?;
         let neighbours = self.neigh.iter().map(|neighbour| neighbour.add(&link));
         let proxies = self.proxy.iter().map(|ip| neighbour::add_proxy(*ip, &link));
-        transaction.run(&requests.chain(addresses).chain(neighbours).chain(proxies).collect::<Vec<_>>())
+        transaction.run(&neighbours.chain(proxies).collect::<Vec<_>>())
     }
 
     /// Moves the link where it is to be, or has it born there; what undoes that.
@@ -290,6 +299,7 @@ impl NetSetup {
         self.0.iter().try_for_each(|section| section.change(transaction))?;
         let requests = routes.iter().map(|route| route.add(transaction.socket())).collect::<Result<Vec<_>, _>>()?;
         transaction.run(&requests)?;
+        self.0.iter().try_for_each(|section| section.neighbours(transaction))?;
         transaction.run(&self.0.iter().flat_map(|section| &section.rule).map(Rule::add).collect::<Vec<_>>())?;
         if self.0.iter().any(|section| section.wait_dad) {
             let names = self.0.iter().filter_map(Section::name).collect::<Vec<_>>();

@@ -236,12 +236,13 @@ impl Link {
                 none().with(libc::IFLA_ADDRESS, &mac.0),
                 none().with(libc::IFLA_ADDRESS, &self.mac),
             ),
-            Change::Master(master) => (
-                "attach link",
-                format!("{name} to {}", master.name),
-                number(libc::IFLA_MASTER, master.index),
-                number(libc::IFLA_MASTER, self.master),
-            ),
+            Change::Master(master) => {
+                let object = format!("{name} to {}", master.name);
+                let message = number(libc::IFLA_MASTER, master.index);
+                let undo = number(libc::IFLA_MASTER, self.master);
+                let request = Request::change("attach link", object, message, Some(undo));
+                return request.keeping_address(master.index, &master.mac);
+            }
             Change::Rename(to) => (
                 "rename link",
                 format!("{name} to {to}"),

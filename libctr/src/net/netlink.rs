@@ -47,13 +47,15 @@ pub struct Request {
     message: Message,
     flags: u16,
     undo: Option<Message>,
+    /// A link, and the hardware address that it is to have again when this is undone.
+    address: Option<(u32, Vec<u8>)>,
 }
 
 impl Request {
     /// Makes something new: EEXIST where it is there already (`NLM_F_CREATE | NLM_F_EXCL`). `undo` deletes it.
     pub(super) fn create(operation: &'static str, object: impl ToString, message: Message, undo: Message) -> Self {
         let flags = NLM_F_CREATE | NLM_F_EXCL;
-        Request { operation, object: object.to_string(), message, flags, undo: Some(undo) }
+        Request { operation, object: object.to_string(), message, flags, undo: Some(undo), address: None }
     }
 
     /// Changes or deletes what is there.
@@ -63,7 +65,13 @@ impl Request {
         message: Message,
         undo: Option<Message>,
     ) -> Self {
-        Request { operation, object: object.to_string(), message, flags: 0, undo }
+        Request { operation, object: object.to_string(), message, flags: 0, undo, address: None }
+    }
+
+    /// The same, which also gives a link its hardware address back when it is undone: a bridge takes over that of a port, and
+    /// has none when the last one goes.
+    pub(super) fn keeping_address(self, index: u32, address: &[u8]) -> Self {
+        Request { address: Some((index, address.to_vec())), ..self }
     }
 
     fn error(&self, errno: Errno) -> Error {
@@ -271,10 +279,17 @@ impl Transaction<'_> {
         for batch in requests.chunks(BATCH) {
             let results = self.socket.exchange(batch, 0, &mut Vec::new());
             let done = batch.iter().zip(&results).filter(|(_, result)| result.is_ok());
-            self.undo.extend(done.filter_map(|(request, _)| {
+            for (request, _) in done {
                 let object = format!("{} {}", request.operation, request.object);
-                Some(Request::change("undo", object, request.undo.clone()?, None))
-            }));
+                if let Some((index, address)) = &request.address {
+                    let message = Message::link(libc::RTM_NEWLINK, *index, 0, 0).with(libc::IFLA_ADDRESS, address);
+                    let request = Request::change("undo", &object, message, None);
+                    self.undo.push(request.keeping_address(*index, address));
+                }
+                if let Some(message) = &request.undo {
+                    self.undo.push(Request::change("undo", object, message.clone(), None));
+                }
+            }
             if let Some(error) = results.into_iter().find_map(Result::err) {
                 let error = explain(error, self.socket);
                 return Err(match self.rollback() {
@@ -306,6 +321,13 @@ impl Transaction<'_> {
     fn rollback(&mut self) -> Result<()> {
         let mut first = Ok(());
         while let Some(request) = self.undo.pop() {
+            // an address that was set is no longer taken from a port: only where it changed
+            let unchanged = |(index, address): &(u32, Vec<u8>)| {
+                self.socket.link_at(*index).is_ok_and(|link| link.hardware_address() == address)
+            };
+            if request.address.as_ref().is_some_and(unchanged) {
+                continue;
+            }
             let result = self.socket.exchange(&[request], 0, &mut Vec::new()).pop().unwrap_or(Ok(()));
             match result {
                 Err(error)
