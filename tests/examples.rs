@@ -52,3 +52,45 @@ fn changes_above_thrown_away_or_kept() {
     let expected = "changed old new passwd changed changed new old same";
     assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
 }
+
+#[test]
+fn prefixes_routed_to_a_container() {
+    let run = run("routed.sh 2>&1 | sort");
+    let expected = [
+        "the container reaches 198.51.100.1",
+        "the container reaches 2001:db8:ffff::1",
+        "the internet reaches 2001:db8:113::9",
+        "the internet reaches 203.0.113.10",
+        "the internet reaches 203.0.113.9",
+    ];
+    assert_eq!(run.stdout.lines().collect::<Vec<_>>(), expected, "{}", run.stderr);
+}
+
+#[test]
+fn three_on_a_bridge() {
+    let run = run("bridge.sh 2>&1");
+    let expected = [
+        "the third reaches 10.174.0.1",
+        "the third reaches fd17:4::1",
+        "the third reaches 10.174.0.2",
+        "the third reaches fd17:4::2",
+        "the third reaches 10.174.0.254",
+        "the third reaches fd17:4::fe",
+        "the second reaches 10.174.0.1",
+        "the second reaches fd17:4::1",
+    ];
+    assert_eq!(run.stdout.lines().collect::<Vec<_>>(), expected, "{}", run.stderr);
+}
+
+#[test]
+fn no_network_or_that_of_the_host() {
+    let look = "/bin/sh -c 'readlink /proc/self/ns/net; tail -n +3 /proc/net/dev | wc -l'";
+    let run = run(&format!(
+        "readlink /proc/self/ns/net; no-network.sh {look}; ip link add br9 type bridge; \
+         host-network.sh {look}; host-network.sh /bin/sh -c 'ip link del br9' 2>&1 | grep -q 'not permitted' && echo refused; ip link del br9"
+    ));
+    let words = run.words();
+    assert_eq!(words.len(), 6, "{} {}", run.stdout, run.stderr);
+    assert!(words[1] != words[0] && words[2] == "1", "{}", run.stdout);
+    assert_eq!((words[3], words[4], words[5]), (words[0], "2", "refused"), "{}", run.stdout);
+}

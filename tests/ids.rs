@@ -165,7 +165,7 @@ fn the_template_runs_three_deep() {
 fn two_hundred_containers_share_no_id() {
     // all of them up at once; then the registry is empty
     let run = arena(&format!(
-        "{REGISTRY} export TOOLS=/run/tools CTR_IDS=auto:1000 CTR_LINK=; mkfifo /tmp/go; exec 5<>/tmp/go; for i in $(seq 200); do \
+        "{REGISTRY} export TOOLS=/run/tools CTR_IDS=auto:1000 CTR_NETWORK=none; mkfifo /tmp/go; exec 5<>/tmp/go; for i in $(seq 200); do \
            CTR_NAME=c$i /run/examples/container.sh /bin/sh -c 'echo $(cat /proc/self/uid_map /proc/self/gid_map); read line' </tmp/go & \
          done >/tmp/out; until [ \"$(wc -l </tmp/out)\" = 200 ]; do sleep 0.1; done; idmap-alloc --list | wc -l; \
          for i in $(seq 200); do echo >&5; done; wait; exec 5>&-; cat /tmp/out; \
