@@ -176,9 +176,8 @@ impl Tool for VethCreate {
         let mut requests: Vec<Request> = bridge.map(|bridge| link.change(Change::Master(bridge))).into_iter().collect();
         requests.extend(self.host_addr.iter().map(|address| address.add(&link, false)));
         requests.extend(self.up.then(|| link.change(Change::Up)));
-        for prefix in &self.route {
-            requests.push(Route::through(*prefix, self.host.clone()).add(transaction.socket())?);
-        }
+        let routes = self.route.iter().map(|prefix| Route::through(*prefix, self.host.clone()));
+        requests.extend(routes.map(|route| route.add_through(&link)));
         requests.extend(proxies.iter().map(|(prefix, link)| neighbour::add_proxy(prefix.ip(), link)));
         let settings = set_all(&sysctls, host_netns.as_ref())?;
         let done = transaction.run(&requests).and_then(|()| match &mut peer_socket {

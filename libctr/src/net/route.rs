@@ -152,9 +152,18 @@ impl Route {
     /// ENODEV: there is no such interface.
     pub fn add(&self, socket: &mut Socket) -> Result<Request> {
         let link = self.dev.as_ref().map(|dev| socket.link(dev)).transpose()?;
-        let message = self.message(link.as_ref());
+        Ok(self.request(link.as_ref()))
+    }
+
+    /// The request that adds the route through an interface that has been looked up, whichever the route names.
+    pub fn add_through(&self, link: &Link) -> Request {
+        self.request(Some(link))
+    }
+
+    fn request(&self, link: Option<&Link>) -> Request {
+        let message = self.message(link);
         let undo = message.of_kind(libc::RTM_DELROUTE);
-        Ok(Request::create("add route", self, message, undo))
+        Request::create("add route", self, message, undo)
     }
 
     fn message(&self, link: Option<&Link>) -> Message {
