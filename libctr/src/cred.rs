@@ -12,10 +12,11 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 
 use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
 use crate::ns::{Kind, Namespace};
+use crate::process::Lifeline;
 use crate::sys::cred::{self, CapSets};
 
 /// A set of capabilities, bit N for capability N.
@@ -40,34 +41,96 @@ impl FromStr for Capabilities {
 
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut known: Vec<caps::Capability> =
-            caps::all().into_iter().filter(|cap| self.0 & cap.bitmask() != 0).collect();
-        known.sort_unstable_by_key(caps::Capability::index);
-        let names: Vec<String> = known.iter().map(|cap| cap.to_string()[4..].to_ascii_lowercase()).collect();
+        let names: Vec<&str> = bits(self.0).map(name_of).collect();
         f.write_str(&names.join(","))
     }
 }
 
+/// The names of capabilities(7) up to Linux 5.9, after which there were no others, in the order of their numbers.
+const NAMES: [&str; 41] = [
+    "chown",
+    "dac_override",
+    "dac_read_search",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "linux_immutable",
+    "net_bind_service",
+    "net_broadcast",
+    "net_admin",
+    "net_raw",
+    "ipc_lock",
+    "ipc_owner",
+    "sys_module",
+    "sys_rawio",
+    "sys_chroot",
+    "sys_ptrace",
+    "sys_pacct",
+    "sys_admin",
+    "sys_boot",
+    "sys_nice",
+    "sys_resource",
+    "sys_time",
+    "sys_tty_config",
+    "mknod",
+    "lease",
+    "audit_write",
+    "audit_control",
+    "setfcap",
+    "mac_override",
+    "mac_admin",
+    "syslog",
+    "wake_alarm",
+    "block_suspend",
+    "audit_read",
+    "perfmon",
+    "bpf",
+    "checkpoint_restore",
+];
+
+/// The numbers of the bits that are set.
+fn bits(set: u64) -> impl Iterator<Item = u8> {
+    (0..64).filter(move |bit| set & 1 << bit != 0)
+}
+
+fn name_of(capability: u8) -> &'static str {
+    NAMES.get(usize::from(capability)).unwrap_or(&"unknown")
+}
+
 /// The bit of one capability: `net_admin`, `CAP_NET_ADMIN`.
 fn capability(name: &str) -> Result<u64> {
-    let upper = name.to_ascii_uppercase();
-    let canonical = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-    canonical.parse::<caps::Capability>().map(|cap| cap.bitmask()).map_err(|_| {
+    let lower = name.to_ascii_lowercase();
+    let lower = lower.strip_prefix("cap_").unwrap_or(&lower);
+    NAMES.iter().position(|known| *known == lower).map(|bit| 1 << bit).ok_or_else(|| {
         Error::invalid("parse capability", show(name), "is no capability, as net_admin or CAP_NET_ADMIN is one")
     })
 }
 
-/// How a set of capabilities changes: `all`, `none`, `net_admin,chown` (exactly these) or `+net_admin,-chown`.
+/// How a set of capabilities changes: `all`, `none`, `net_admin,chown` (exactly these) or `+net_admin,-chown`. What is named has to
+/// be there to be had; `all` is all that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CapChange {
     keep: u64,
     add: u64,
+    named: u64,
 }
 
 impl CapChange {
     /// What the set becomes.
     pub fn of(self, current: u64) -> u64 {
         current & self.keep | self.add
+    }
+
+    /// The same, where only what is `available` can be had.
+    fn within(self, current: u64, available: u64, operation: &'static str) -> std::result::Result<u64, Fault<'static>> {
+        match bits(self.named & self.add & !available).next() {
+            Some(missing) => Err(Fault::new(operation, Object::Text(name_of(missing).as_bytes()), Errno::EPERM)
+                .with_hint("this process does not have it, or its bounding set has not")),
+            None => Ok(self.of(current) & available),
+        }
     }
 }
 
@@ -76,20 +139,22 @@ impl FromStr for CapChange {
 
     fn from_str(text: &str) -> Result<CapChange> {
         match text {
-            "all" => return Ok(CapChange { keep: 0, add: u64::MAX }),
-            "none" => return Ok(CapChange { keep: 0, add: 0 }),
-            _ if !text.contains(['+', '-']) => return text.parse().map(|Capabilities(add)| CapChange { keep: 0, add }),
+            "all" => return Ok(CapChange { keep: 0, add: u64::MAX, named: 0 }),
+            "none" => return Ok(CapChange { keep: 0, add: 0, named: 0 }),
+            _ if !text.contains(['+', '-']) => {
+                return text.parse().map(|Capabilities(add)| CapChange { keep: 0, add, named: add });
+            }
             _ => {}
         }
-        let mut change = CapChange { keep: u64::MAX, add: 0 };
+        let mut change = CapChange { keep: u64::MAX, add: 0, named: 0 };
         for item in text.split(',') {
             let Some((sign, name)) = item.split_at_checked(1).filter(|(sign, _)| matches!(*sign, "+" | "-")) else {
                 return Err(Error::invalid("parse capabilities", show(text), "has names with and without a sign"));
             };
-            let bits = if name == "all" { u64::MAX } else { capability(name)? };
+            let (bits, named) = if name == "all" { (u64::MAX, 0) } else { capability(name).map(|bit| (bit, bit))? };
             change = match sign {
-                "+" => CapChange { add: change.add | bits, ..change },
-                _ => CapChange { keep: change.keep & !bits, add: change.add & !bits },
+                "+" => CapChange { add: change.add | bits, named: change.named | named, ..change },
+                _ => CapChange { keep: change.keep & !bits, add: change.add & !bits, ..change },
             };
         }
         Ok(change)
@@ -153,13 +218,15 @@ impl FromStr for Rlimit {
     }
 }
 
-/// A change of the securebits: `noroot,noroot_locked` (exactly these) or `+noroot,-keep_caps`; names as in setpriv(1).
+/// A change of the securebits: `noroot,noroot_locked` (exactly these) or `+noroot,-no_setuid_fixup`; names as in setpriv(1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Securebits {
     keep: u32,
     set: u32,
 }
 
+const NOROOT: u32 = 1;
+const KEEP_CAPS: u32 = 1 << 4;
 const SECUREBITS: [&str; 8] = [
     "noroot",
     "noroot_locked",
@@ -186,6 +253,9 @@ impl FromStr for Securebits {
             let index = SECUREBITS.iter().position(|known| *known == name);
             let bit =
                 1 << index.ok_or_else(|| invalid(format!("{} is none of {}", show(name), SECUREBITS.join(", "))))?;
+            if bit == KEEP_CAPS && !item.starts_with('-') {
+                return Err(invalid("has keep_caps, which execve(2) clears: see the ambient set".into()));
+            }
             if item.starts_with('-') {
                 bits = Securebits { keep: bits.keep & !bit, set: bits.set & !bit };
             } else {
@@ -229,7 +299,7 @@ impl SeccompProgram {
 /// use libctr::cred::Credentials;
 /// let mut credentials = Credentials::default();
 /// credentials.uid(1000).gid(1000).ambient("net_bind_service".parse()?).no_new_privs();
-/// credentials.apply()?;
+/// credentials.apply(None)?;
 /// # Ok::<(), libctr::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -279,8 +349,9 @@ impl Credentials {
         self
     }
 
-    /// The permitted and the effective set. Of a process whose user id becomes other than 0 they are emptied otherwise; an
-    /// execve(2) computes them anew, from the ambient set and the file.
+    /// What the program has: its permitted and effective set. An execve(2) computes them anew, so that more has to change: a program
+    /// that runs as root gets all that is in the bounding set, which loses the others too; to that of another user they are
+    /// handed as ambient ones, and it has no others.
     pub fn permitted(&mut self, change: CapChange) -> &mut Self {
         self.permitted = Some(change);
         self
@@ -325,14 +396,15 @@ impl Credentials {
 
     /// Applies it to the calling thread, in this order: supplementary groups, group, user (keeping the permitted set for the
     /// steps that need it), resource limits, bounding, inheritable and ambient set, securebits, permitted and effective set,
-    /// umask, no_new_privs, seccomp filters. Allocates nothing, so that it may run between clone3(2) and execve(2).
+    /// umask, the parent's death signal where there is a `lifeline` (a change of ids has cleared it), no_new_privs, seccomp filters.
+    /// Allocates nothing, so that it may run between clone3(2) and execve(2).
     ///
     /// # Errors
-    /// EPERM: a right is missing. EINVAL: an id is not mapped in this user namespace. After an error the process is
-    /// half-way, and has to end.
+    /// EPERM: a right is missing, or a capability that is named. EINVAL: an id is not mapped in this user namespace. ESRCH: the parent
+    /// is dead. After an error the process is half-way, and has to end.
     #[doc(alias = "setresuid")]
     #[doc(alias = "capset")]
-    pub fn apply(&self) -> std::result::Result<(), Fault<'_>> {
+    pub fn apply(&self, lifeline: Option<&Lifeline>) -> std::result::Result<(), Fault<'_>> {
         self.become_ids()?;
         for limit in &self.rlimits {
             setrlimit(limit.resource, limit.soft, limit.hard).map_err(|errno| {
@@ -344,6 +416,7 @@ impl Credentials {
         if let Some(mask) = self.umask {
             umask(mask);
         }
+        lifeline.map_or(Ok(()), Lifeline::tie)?;
         if self.no_new_privs {
             set_no_new_privs().map_err(|errno| Fault::new("set no_new_privs", Object::None, errno))?;
         }
@@ -412,43 +485,61 @@ impl Credentials {
                 Err(_) => break,
             }
         }
-        if let Some(change) = self.bounding {
-            let wanted = change.of(bounding);
-            for cap in (0..64).filter(|cap| bounding & !wanted & 1 << cap != 0) {
+        let shrink = |bounding: &mut u64, wanted: u64| {
+            for cap in bits(*bounding & !wanted) {
                 cred::bounding_drop(cap).map_err(|errno| {
-                    Fault::new("drop from bounding set capability", Object::Number(cap.into()), errno)
-                        .with_hint("this needs CAP_SETPCAP")
+                    let name = Object::Text(name_of(cap).as_bytes());
+                    Fault::new("drop from bounding set", name, errno).with_hint("this needs CAP_SETPCAP")
                 })?;
             }
-            bounding &= wanted;
+            *bounding &= wanted;
+            Ok(())
+        };
+        if let Some(change) = self.bounding {
+            let wanted = change.within(bounding, bounding, "keep in bounding set")?;
+            shrink(&mut bounding, wanted)?;
         }
-        let base = if self.uid.is_some_and(|uid| uid != 0) { 0 } else { had.permitted };
-        let mut ambient_had = 0;
-        for cap in (0..64).filter(|cap| had.permitted & 1 << cap != 0) {
-            if cred::ambient_has(cap) == Ok(true) {
-                ambient_had |= 1 << cap;
+        let securebits = cred::securebits().map_err(fault("read securebits"))?;
+        let securebits_then = self.securebits.map_or(securebits, |change| securebits & change.keep | change.set);
+        let root = geteuid().is_root() && securebits_then & NOROOT == 0;
+        let available = had.permitted & bounding;
+        let ambient_had = bits(had.permitted).filter(|cap| cred::ambient_has(*cap) == Ok(true));
+        let ambient_had = ambient_had.fold(0, |set, cap| set | 1 << cap);
+        let mut ambient = match self.ambient {
+            Some(change) => change.within(ambient_had, available, "make ambient")?,
+            None => 0,
+        };
+        let mut permitted = if root || self.uid.is_none() { had.permitted } else { 0 };
+        if let Some(change) = self.permitted {
+            permitted = change.within(permitted, available, "permit")?;
+            if root {
+                shrink(&mut bounding, permitted | ambient)?;
+            } else {
+                ambient |= permitted;
             }
         }
-        let ambient = self.ambient.map_or(0, |change| change.of(ambient_had) & had.permitted);
-        let permitted = self.permitted.map_or(base, |change| change.of(base)) & had.permitted | ambient;
-        let inheritable =
-            self.inheritable.map_or(0, |change| change.of(had.inheritable)) & (had.permitted | had.inheritable);
-        let inheritable = (inheritable | ambient) & (bounding | had.inheritable);
+        permitted |= ambient;
+        // root gets what is inheritable, whatever the bounding set says
+        let allowed = if root && self.permitted.is_some() { permitted } else { u64::MAX };
+        let available = (had.permitted & bounding | had.inheritable) & allowed;
+        let inheritable = match self.inheritable {
+            Some(change) => change.within(had.inheritable, available, "make inheritable")? | ambient,
+            None => ambient,
+        };
         cred::capset(CapSets { inheritable, ..had }).map_err(fault("set inheritable capabilities"))?;
         match cred::ambient_clear() {
             // before Linux 4.3 there is none
             Ok(()) | Err(Errno::EINVAL) => {}
             Err(errno) => return Err(Fault::new("clear ambient capabilities", Object::None, errno)),
         }
-        for cap in (0..64).filter(|cap| ambient & 1 << cap != 0) {
+        for cap in bits(ambient) {
             cred::ambient_raise(cap).map_err(|errno| {
-                Fault::new("raise ambient capability", Object::Number(cap.into()), errno)
-                    .with_hint("it has to be in the bounding set, and securebits must not forbid it")
+                Fault::new("make ambient", Object::Text(name_of(cap).as_bytes()), errno)
+                    .with_hint("securebits forbid it")
             })?;
         }
-        if let Some(change) = self.securebits {
-            let current = cred::securebits().map_err(fault("read securebits"))?;
-            cred::set_securebits(current & change.keep | change.set).map_err(|errno| {
+        if securebits_then != securebits {
+            cred::set_securebits(securebits_then).map_err(|errno| {
                 Fault::new("set securebits", Object::None, errno)
                     .with_hint("this needs CAP_SETPCAP, and no locked bit changes")
             })?;
@@ -537,8 +628,8 @@ mod tests {
             assert!(text.parse::<Rlimit>().is_err(), "{text:?}");
         }
         assert_eq!("noroot,noroot_locked".parse::<Securebits>().unwrap(), Securebits { keep: 0, set: 3 });
-        assert_eq!("+keep_caps,-noroot".parse::<Securebits>().unwrap(), Securebits { keep: !1, set: 16 });
-        for text in ["", "noroot,+keep_caps", "frob", "++noroot"] {
+        assert_eq!("+no_setuid_fixup,-noroot".parse::<Securebits>().unwrap(), Securebits { keep: !1, set: 4 });
+        for text in ["", "noroot,+no_setuid_fixup", "frob", "++noroot", "keep_caps", "+keep_caps"] {
             assert!(text.parse::<Securebits>().is_err(), "{text:?}");
         }
         assert!(SeccompProgram::new(&[0; 7]).is_err() && SeccompProgram::new(&[]).is_err());
@@ -560,7 +651,7 @@ mod tests {
         credentials.uid(1234).gid(1235).groups(&[1236]).rlimit("core=0".parse().unwrap()).no_new_privs();
         credentials.ambient("net_bind_service".parse().unwrap()).bounding("net_bind_service,chown".parse().unwrap());
         let status = in_child(|| {
-            if credentials.apply().is_err() {
+            if credentials.apply(None).is_err() {
                 return 1;
             }
             let sets = cred::capget().unwrap();
@@ -583,7 +674,7 @@ mod tests {
             let had = cred::capget().unwrap();
             cred::capset(CapSets { inheritable: had.permitted, ..had }).unwrap();
             cred::ambient_raise(0).unwrap();
-            Credentials::default().apply().unwrap();
+            Credentials::default().apply(None).unwrap();
             let now = cred::capget().unwrap();
             if (now.permitted, now.inheritable, cred::ambient_has(0)) == (had.permitted, 0, Ok(false)) { 0 } else { 1 }
         });
@@ -594,7 +685,7 @@ mod tests {
     fn what_is_refused_is_named() {
         let mut credentials = Credentials::default();
         credentials.permitted("none".parse().unwrap()).seccomp(SeccompProgram::new(&[0; 8]).unwrap());
-        let status = in_child(|| match credentials.apply() {
+        let status = in_child(|| match credentials.apply(None) {
             Err(fault) if fault.operation == "set seccomp filter" && fault.hint.is_some() => fault.errno as i32,
             _ => 0,
         });

@@ -146,7 +146,7 @@ impl Tool for NsEnter {
         }
         let pid = new.contains(&Kind::Pid);
         if !(self.fork || pid || entered.contains(&Kind::Pid) || new.contains(&Kind::Time)) {
-            credentials.apply().map_err(|fault| explain_ids(fault.into()))?;
+            credentials.apply(None).map_err(|fault| explain_ids(fault.into()))?;
             return Err(become_program(program));
         }
         let image = program.image().map_err(Failure::Usage)?;
@@ -154,8 +154,7 @@ impl Tool for NsEnter {
         let flags = if pid { CloneFlags::CLONE_NEWPID } else { CloneFlags::empty() };
         wait_for(&program, || {
             let child = spawn(flags, || {
-                credentials.apply()?;
-                lifeline.tie()?;
+                credentials.apply(Some(&lifeline))?;
                 Err(Fault::new(EXECUTE, Object::None, image.exec()))
             });
             child.map_err(explain_ids)

@@ -164,11 +164,8 @@ impl Tool for PivotInit {
             }
         };
         let execute = || -> Result<Infallible, Fault<'_>> {
-            credentials.apply()?;
-            // the change of ids has cleared it
-            if !self.init {
-                tie()?;
-            }
+            // a program under the init ends with the init
+            credentials.apply(lifeline.as_ref().filter(|_| !self.init))?;
             Err(Fault::new(EXECUTE, Object::None, image.exec()))
         };
         let start = || {

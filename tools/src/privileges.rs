@@ -77,7 +77,7 @@ macro_rules! with_privileges {
             /// capability bounding set: all, none, NAME,… (exactly these) or +NAME,-NAME,…
             #[argh(option, arg_name = "CAPS", from_str_fn(crate::privileges::caps))]
             bounding: Option<libctr::cred::CapChange>,
-            /// permitted and effective set
+            /// what the program has: of root's the bounding set loses the others too, another user's get these as ambient ones
             #[argh(option, arg_name = "CAPS", from_str_fn(crate::privileges::caps))]
             permitted: Option<libctr::cred::CapChange>,
             /// inheritable set; empty by default
