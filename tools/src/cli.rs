@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FlagInfoKind, FromArgs};
-use libctr::process::{Child, Exec, forward_and_wait};
+use libctr::process::{Child, Exec, forward_and_wait, run_from_memory};
 use libctr::{Context, Errno, Error, show};
 
 /// One tool: its options and what it does.
@@ -27,6 +27,11 @@ pub trait Tool: FromArgs + ArgsInfo {
     /// What argh says of them.
     fn parse(args: &[&str]) -> Result<Self, EarlyExit> {
         Self::from_args(&[Self::NAME], args)
+    }
+
+    /// Whether, with these options, it comes where strangers could reach its file as `/proc/PID/exe`.
+    fn meets_strangers(_options: &[&str]) -> bool {
+        false
     }
 
     /// Does the step, and becomes `program` if there is one.
@@ -131,6 +136,10 @@ fn parse_and_run<T: Tool>(options: &[String], program: Option<Vec<OsString>>) ->
         return Ok(ExitCode::SUCCESS);
     }
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    // before anything is read that can be read once only
+    if T::meets_strangers(&options) {
+        run_from_memory()?;
+    }
     let tool = match T::parse(&options) {
         Ok(tool) => tool,
         Err(EarlyExit { output, status: Ok(()) }) => {

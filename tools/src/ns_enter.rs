@@ -77,6 +77,14 @@ impl Tool for NsEnter {
     const NAME: &'static str = "ns-enter";
     const CHAIN: Chain = Chain::Always;
 
+    fn meets_strangers(options: &[&str]) -> bool {
+        options.windows(2).any(|pair| match pair {
+            ["--target", _] => true,
+            ["--ns", value] => value.contains("mnt") || value.contains("pid"),
+            _ => false,
+        })
+    }
+
     fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
         let mut program = require(program)?;
         let new: Vec<Kind> = self.new.iter().flat_map(|list| list.0.iter().copied()).collect();

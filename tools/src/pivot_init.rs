@@ -112,6 +112,11 @@ impl Tool for PivotInit {
     const NAME: &'static str = "pivot-init";
     const CHAIN: Chain = Chain::Always;
 
+    /// INIT, and whoever is with the small init.
+    fn meets_strangers(_options: &[&str]) -> bool {
+        true
+    }
+
     fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
         let mut program = require(program)?;
         let mut keep = open_numbers("--keep-fds", &self.keep_fds)?;

@@ -4,6 +4,7 @@ mod exec;
 mod init;
 mod launch;
 mod reference;
+mod sealed;
 mod wait;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +20,7 @@ use crate::error::{Context, Errno, Error, Result, show};
 pub use exec::Exec;
 pub use launch::{Child, Lifeline, spawn, spawn_init};
 pub use reference::{PidRef, pid_of};
+pub use sealed::run_from_memory;
 pub use wait::{Ended, forward_and_wait};
 
 /// Whether the calling process has one thread only. Asked of the kernel without `/proc`: unshare(2) of a thread group
