@@ -1,11 +1,13 @@
 //! `ns-enter`: enters namespaces, then makes others.
 
+use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::cred::UserNamespaceLimit;
-use libctr::idmap::{MapSpec, Which};
+use libctr::idmap::{IdMap, MapSpec, Which};
 use libctr::ns::{self, Create, Kind, Namespace, NsRef, Propagation};
 use libctr::process::{Exec, Lifeline, PidRef, pid_of, spawn};
 use libctr::{Context, Errno, Error, Fault, Object, show};
@@ -102,14 +104,19 @@ impl Tool for NsEnter {
         if self.hostname.as_ref().is_some_and(|name| !uts || name.is_empty() || name.len() > 64) {
             return Err(usage("--hostname", "needs 1 to 64 bytes, and a uts namespace that is entered or made"));
         }
-        let numbers = references.iter().map(NsRef::number).collect::<Result<Vec<_>, _>>()?;
-        let made = if new.contains(&Kind::User) {
-            let mut create = Create::new(&[Kind::User]);
-            create.uid_map(MapSpec::Root.resolve(Which::Uid)?).gid_map(MapSpec::Root.resolve(Which::Gid)?);
-            create.create()?
-        } else {
-            Vec::new()
-        };
+        let mut numbers = references.iter().map(NsRef::number).collect::<Result<Vec<_>, _>>()?;
+        numbers.push(self.target.as_ref().map(PidRef::number).transpose()?.flatten());
+        // those that are called otherwise than NSFD_…
+        let mut variables: Vec<OsString> = Vec::new();
+        variables.extend(references.into_iter().filter_map(|reference| match reference {
+            NsRef::Env(variable) => Some(variable),
+            _ => None,
+        }));
+        if let Some(PidRef::Env(variable)) = &self.target {
+            variables.push(variable.clone());
+        }
+        let user = enter.iter().find(|namespace| namespace.kind() == Kind::User);
+        let made = if new.contains(&Kind::User) { make_user(user)? } else { Vec::new() };
         // what is in there may see this process: nothing of it may be read or traced from inside
         nix::sys::prctl::set_dumpable(false).context("clear dumpable", "")?;
         let user = entered.contains(&Kind::User) || !made.is_empty();
@@ -117,6 +124,8 @@ impl Tool for NsEnter {
             drop_groups_before()?;
         }
         match &target {
+            // with --all, there may be none that is not the caller's
+            Some(_) if entered.is_empty() => {}
             Some(target) if self.ns.iter().flatten().all(|(_, reference)| reference.is_none()) => {
                 ns::enter_process(target, &entered)?;
             }
@@ -135,15 +144,12 @@ impl Tool for NsEnter {
         if let Some(cwd) = &self.cwd {
             chdir(cwd).context("change directory to", show(cwd))?;
         }
-        for number in numbers.into_iter().flatten() {
-            libctr::sys::fd::set_cloexec(number, true).context("mark close-on-exec", number)?;
+        let numbers: Vec<_> = numbers.into_iter().flatten().collect();
+        for number in &numbers {
+            libctr::sys::fd::set_cloexec(*number, true).context("mark close-on-exec", number)?;
         }
-        for reference in references {
-            if let NsRef::Env(variable) = reference {
-                program.remove_var(variable);
-            }
-        }
-        entered.iter().for_each(|kind| program.remove_var(kind.variable()));
+        program.forget_descriptors(|number| !numbers.contains(&number));
+        variables.iter().for_each(|variable| program.remove_var(variable));
         // the rights of root there are needed until here, whatever the ids are
         if self.disable_userns {
             UserNamespaceLimit::open()?.disable().map_err(Error::from)?;
@@ -187,6 +193,12 @@ impl NsEnter {
         if self.propagation.is_some() && !new.contains(&Kind::Mnt) {
             return Err(usage("--propagation", "needs --new mnt"));
         }
+        if self.keep_ids && new.contains(&Kind::User) && self.ns.iter().flatten().any(|(kind, _)| *kind == Kind::User) {
+            return Err(usage(
+                "--keep-ids",
+                "excludes --new user with --ns user: its root is that of the one it is in",
+            ));
+        }
         if self.keep_ids && (self.uid.is_some() || self.gid.is_some() || !self.groups.is_empty()) {
             return Err(usage("--keep-ids", "excludes --uid, --gid and --groups"));
         }
@@ -227,6 +239,22 @@ impl NsEnter {
         }
         Ok((open, references))
     }
+}
+
+/// Makes a user namespace whose root is the caller, or the root of the one that is going to be entered, in which it is made.
+fn make_user(parent: Option<&Namespace>) -> Result<Vec<Namespace>, Error> {
+    let mut create = Create::new(&[Kind::User]);
+    match parent {
+        Some(parent) => {
+            let root: IdMap = "0:0:1".parse()?;
+            let fd = parent.as_fd().try_clone_to_owned().context("duplicate", "user namespace")?;
+            create.parent(Namespace::verify(fd, Kind::User, "user namespace")?).uid_map(root.clone()).gid_map(root);
+        }
+        None => {
+            create.uid_map(MapSpec::Root.resolve(Which::Uid)?).gid_map(MapSpec::Root.resolve(Which::Gid)?);
+        }
+    }
+    create.create()
 }
 
 /// Enters each. Those that another user namespace owns are tried before the user namespace is entered, since the rights

@@ -13,7 +13,7 @@ use libctr::pivot::NewRoot;
 use libctr::process::{Ended, Exec, Lifeline, forward_and_wait, spawn, spawn_init};
 use libctr::sys::fd::duplicate;
 use libctr::{Context, Errno, Error, Fault, Object, show};
-use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat, renameat};
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, UnlinkatFlags, chdir, getpid, setsid, unlinkat, write};
@@ -79,10 +79,14 @@ pub struct PivotInit {
 }
 }
 
-/// A descriptor that is open.
+/// A descriptor that is open for writing.
 fn descriptor(text: &str) -> Result<RawFd, String> {
     let number = libctr::fd::parse_number(text).ok_or("is no descriptor number")?;
-    if libctr::sys::fd::is_open(number) { Ok(number) } else { Err("is not open".to_owned()) }
+    let copy = duplicate(number, 3).map_err(|_| "is not open")?;
+    match fcntl(&copy, FcntlArg::F_GETFL).map(|flags| OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE) {
+        Ok(OFlag::O_RDONLY) | Err(_) => Err("is not open for writing".to_owned()),
+        Ok(_) => Ok(number),
+    }
 }
 
 impl PivotInit {
@@ -185,7 +189,11 @@ impl Tool for PivotInit {
                     execute()
                 })
             }?;
-            told.started(child.pid())?;
+            if let Err(error) = told.started(child.pid()) {
+                child.kill();
+                told.forget();
+                return Err(error);
+            }
             Ok(child)
         };
         if self.detach {
@@ -251,6 +259,11 @@ impl Told {
             };
             let _ = write(status, format!("{{\"event\":\"ended\",{what}}}\n").as_bytes());
         }
+        self.forget();
+    }
+
+    /// Removes the pid file.
+    fn forget(&self) {
         if let Some(file) = &self.pid_file {
             let _ = unlinkat(&file.dir, file.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }

@@ -322,7 +322,17 @@ pub fn enter_process(pidfd: impl AsFd, kinds: &[Kind]) -> Result<()> {
         let reason = if threads { "the calling process has more than one thread" } else { "no kind is asked for" };
         return Err(Error::invalid("enter namespaces of process", names, reason));
     }
-    setns(pidfd, flags(kinds)).context("enter namespaces of process", names)
+    setns(pidfd, flags(kinds)).map_err(|errno| {
+        let error = Error::new("enter namespaces of process", names, errno);
+        match errno {
+            Errno::EINVAL => error.with_hint("the caller cannot enter the user namespace that it is in"),
+            Errno::EPERM => {
+                error.with_hint("this needs CAP_SYS_ADMIN in the user namespaces that own them, and no chroot")
+            }
+            Errno::ESRCH => error.with_hint("the process has ended"),
+            _ => error,
+        }
+    })
 }
 
 fn is_nsfs(fd: &OwnedFd) -> nix::Result<bool> {

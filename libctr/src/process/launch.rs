@@ -3,10 +3,11 @@
 use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2, read, write};
 
 use crate::error::{Context, Errno, Error, Fault, Object, Result};
@@ -38,6 +39,12 @@ impl Child {
 }
 
 impl Child {
+    /// Kills it and waits for its end.
+    pub fn kill(self) {
+        let _ = self.signal(libc::SIGKILL);
+        let _ = super::wait::wait(&self);
+    }
+
     /// What the init said of the program's end, if this is an init, and it lived to say it.
     pub(super) fn said(&self) -> Option<(i32, i32)> {
         let mut bytes = [0; 8];
@@ -139,16 +146,19 @@ fn start(flags: CloneFlags, ended: Option<OwnedFd>, main: impl FnOnce(Report<'_>
     let child = Child { pid, pidfd, ended };
     let mut report = [0; Fault::MAX];
     let mut used = 0;
-    loop {
+    let failed = loop {
         match read(&reader, &mut report[used..]) {
-            Ok(0) => break,
+            Ok(0) => break Fault::decode(&report[..used]),
             Ok(count) => used += count,
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(abandon(child, Error::new("read from child", pid, errno))),
+            Err(errno) => break Some(Error::new("read from child", pid, errno)),
         }
-    }
-    match Fault::decode(&report[..used]) {
-        Some(error) => Err(abandon(child, error)),
+    };
+    match failed {
+        Some(error) => {
+            child.kill();
+            Err(error)
+        }
         None => Ok(child),
     }
 }
@@ -158,15 +168,23 @@ fn start(flags: CloneFlags, ended: Option<OwnedFd>, main: impl FnOnce(Report<'_>
 /// `PR_SET_PDEATHSIG` alone has two holes: a parent that died before it was set, and that it is cleared when the ids change.
 /// This one is made in the parent, and tied in the child after the last change of ids.
 #[derive(Debug)]
-pub struct Lifeline(OwnedFd);
+pub struct Lifeline {
+    parent: OwnedFd,
+    /// Whether that is a pidfd, or where there are none its directory in `/proc`.
+    pidfd: bool,
+}
 
 impl Lifeline {
     /// To the calling process, whose children will be tied.
     ///
     /// # Errors
-    /// What pidfd_open(2) says (Linux 5.3).
+    /// What pidfd_open(2) says (Linux 5.3); where it is missing or filtered, those of opening `/proc/PID`.
     pub fn new() -> Result<Lifeline> {
-        sys::clone::pidfd_open(getpid()).context("open process", getpid()).map(Lifeline)
+        match sys::clone::pidfd_open(getpid()) {
+            Ok(parent) => Ok(Lifeline { parent, pidfd: true }),
+            Err(Errno::ENOSYS | Errno::EPERM) => Ok(Lifeline { parent: super::open_proc(getpid())?, pidfd: false }),
+            Err(errno) => Err(Error::new("open process", getpid(), errno)),
+        }
     }
 
     /// In the child: SIGKILL when the parent's thread ends, or has ended already. Allocates nothing.
@@ -177,20 +195,21 @@ impl Lifeline {
     pub fn tie(&self) -> std::result::Result<(), Fault<'static>> {
         let fault = |errno| Fault::new("set parent death signal", Object::None, errno);
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(fault)?;
+        if !self.pidfd {
+            // PID (NAME) STATE …: Z has ended; once it has been waited for, nothing is found in its directory
+            let mut text = [0; 128];
+            let stat = openat(&self.parent, c"stat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(fault)?;
+            let length = read(&stat, &mut text).map_err(fault)?;
+            let ended = text[..length].windows(3).any(|bytes| matches!(bytes, b") Z" | b") X"));
+            return if ended { Err(fault(Errno::ESRCH)) } else { Ok(()) };
+        }
         // a pidfd becomes readable when the process has ended; getppid(2) is 0 in a new pid namespace
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(self.parent.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::ZERO).map_err(fault)? {
             0 => Ok(()),
             _ => Err(fault(Errno::ESRCH)),
         }
     }
-}
-
-/// Ends a child that has failed, and waits for it.
-fn abandon(child: Child, error: Error) -> Error {
-    let _ = child.signal(libc::SIGKILL);
-    let _ = super::wait::wait(&child);
-    error
 }
 
 fn explain_clone(errno: Errno, flags: CloneFlags) -> Error {

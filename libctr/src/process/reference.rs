@@ -35,15 +35,26 @@ impl PidRef {
     /// # Errors
     /// ESRCH: no such process. EBADF: the descriptor is not open. EINVAL: it is no pidfd.
     pub fn open(&self) -> Result<OwnedFd> {
-        let number = match self {
-            PidRef::Pid(pid) => return sys::clone::pidfd_open(*pid).context("open process", self),
-            PidRef::Fd(number) => *number,
-            PidRef::Env(variable) => crate::fd::number_from_env(variable)?,
+        let number = match (self, self.number()?) {
+            (PidRef::Pid(pid), _) => return sys::clone::pidfd_open(*pid).context("open process", self),
+            (_, number) => number.unwrap_or(-1),
         };
         let fd = sys::fd::duplicate(number, 3).context("open process", self)?;
         match pid_of(&fd) {
             Err(error) if error.errno() == Errno::EINVAL => Err(Error::invalid("use as process", self, "is no pidfd")),
             other => other.map(|_| fd),
+        }
+    }
+
+    /// The number of the descriptor it names; `None` for a process id.
+    ///
+    /// # Errors
+    /// ENOENT: the variable is not set. EINVAL: its value is not a descriptor number.
+    pub fn number(&self) -> Result<Option<RawFd>> {
+        match self {
+            PidRef::Pid(_) => Ok(None),
+            PidRef::Fd(number) => Ok(Some(*number)),
+            PidRef::Env(variable) => crate::fd::number_from_env(variable).map(Some),
         }
     }
 }
