@@ -139,7 +139,7 @@ fn one_process() -> ! {
     libctr::fd::close_except(&[0, 1, 2]).unwrap();
     ns::make(&[Kind::Ipc, Kind::Cgroup, Kind::Mnt, Kind::Uts], Propagation::Slave).unwrap();
     Plan::parse("bench", PLAN.as_bytes()).unwrap().apply(&mut Root::open(&PathBuf::from("/mnt")).unwrap()).unwrap();
-    let root = NewRoot::open(Path::new("/mnt"), false).unwrap();
+    let root = NewRoot::open(Path::new("/mnt")).unwrap();
     let image = Exec::new(vec![PROGRAM.into()]).unwrap().image().unwrap();
     let lifeline = Lifeline::new().unwrap();
     let ended = forward_and_wait(|| {

@@ -52,21 +52,102 @@ fn a_capability_that_cannot_be_had_is_named() {
     assert_eq!(run.stdout, "1\n", "{}", run.stderr);
 }
 
-/// CVE-2019-5736, in its worst case: no user namespace, so that root inside may write what belongs to root. A script in the container
-/// has ns-enter execute itself again there, and holds it in the moment before it protects itself.
+/// CVE-2019-5736: who is inside reaches the file of what enters as `/proc/PID/exe`, or by a script that has it execute itself again.
+/// It is one that nobody can write to.
 #[test]
 fn the_file_of_a_tool_that_enters_is_out_of_reach() {
     let run = arena(
-        "cp /run/tools/ns-enter /run/tools/pivot-init /tmp; PATH=/tmp:$PATH; mkfifo /tmp/told; cat >/tmp/watch <<'END'\n\
-             while :; do for p in /proc/[0-9]*; do case $(tr '\\0' ' ' <$p/cmdline 2>/dev/null) in *--seccomp=/x/fifo*) \
-               readlink $p/exe | cut -d' ' -f1; exec 8<$p/exe; kill -KILL ${p#/proc/}; \
-               (echo pwned >/proc/self/fd/8) 2>/dev/null && echo WROTE; exit;; esac; done; done\nEND\n\
-             caps=chown,dac_override,fowner,kill,setuid,setgid,net_bind_service,sys_chroot; \
-             ns-enter --new mnt,ipc,uts -- sh -c \"mount-setup --root /mnt -e 'none / rootfs' -e 'none /x tmpfs x-mkdir' -e '/tmp/watch /x/watch bind x-mkdir' && \
-               mkfifo /mnt/x/fifo && printf '#!/proc/self/exe --seccomp=/x/fifo\\n' >/mnt/x/evil && chmod 755 /mnt/x/evil && \
-               exec pivot-init --root /mnt --pid-file /tmp/pid --bounding $caps -- /bin/sh /x/watch\" >/tmp/out & \
-             until [ -s /tmp/pid ]; do sleep 0.01; done; ns-enter --target $(cat /tmp/pid) --ns mnt,pid --bounding $caps -- /x/evil 2>/dev/null; \
-             wait $!; cat /tmp/out; for tool in ns-enter pivot-init; do cmp /tmp/$tool /run/tools/$tool && echo same; done; rm -f /tmp/*",
+        "sleep 60 & p=$!; until [ \"$(cat /proc/$p/comm)\" = sleep ]; do :; done; printf '#!/proc/self/exe --version\\n' >/tmp/again; chmod 755 /tmp/again; \
+         ns-enter --target $p --ns mnt --fork -- sh -c 'readlink /proc/$PPID/exe; cat /proc/$PPID/comm; (echo pwned >/proc/$PPID/exe) 2>/dev/null || echo kept; \
+           cmp /proc/$PPID/exe /run/tools/ns-enter && echo same'; \
+         ns-enter --target $p --ns mnt -- /tmp/again; ns-enter --target $p --ns net --fork -- sh -c 'readlink /proc/$PPID/exe'; \
+         kill $p; wait 2>/dev/null; rm /tmp/*",
     );
-    assert_eq!(run.words(), ["/memfd:ns-enter", "same", "same"], "{} {}", run.stdout, run.stderr);
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert!(lines[0].starts_with("/memfd:ns-enter"), "{} {}", run.stdout, run.stderr);
+    assert_eq!(lines[1..4], ["ns-enter", "kept", "same"], "{}", run.stderr);
+    assert!(lines[4].starts_with("ns-enter (libctr)") && lines[5].starts_with("/memfd:ns-enter"), "{}", run.stdout);
+}
+
+#[test]
+fn nobody_else_loses_the_root() {
+    // the caller's own mount namespace: a program that cannot be executed, one that can, one that goes on alone
+    let run = arena(
+        "unshare -m --propagation private sh -c 'mkdir -p /tmp/r/proc /tmp/r/bin; mount -t tmpfs r /mnt; mkdir /mnt/proc; mount --bind /bin /tmp/r/bin; \
+           cp /bin/busybox /mnt/sh; wc -l </proc/self/mountinfo; \
+           pivot-init --root /mnt --cwd /x -- /nonexistent; echo $?; pivot-init --root /mnt -- /sh -c \"echo \\$$\"; \
+           pivot-init --root /mnt --detach -- /sh -c \"exit 3\"; echo $?; \
+           pivot-init --root /tmp/r --bind-root --cwd /x -- /nonexistent; pivot-init --root /tmp/r --bind-root --disable-userns -- /nonexistent; \
+           cp /bin/busybox /tmp/r/sh; pivot-init --root /tmp/r --bind-root -- /sh -c \"echo \\$$; ls -d /bin/sh\"; \
+           mkdir /tmp/s; pivot-init --root /tmp/s --bind-root -- /sh; ls -d /tmp/r/sh; wc -l </proc/self/mountinfo'; rm -r /tmp/r /tmp/s",
+    );
+    let lines: Vec<&str> = run.words();
+    let before = lines[0];
+    assert_eq!(lines, [before, "125", "1", "0", "1", "/bin/sh", "/tmp/r/sh", before], "{}", run.stderr);
+    assert_eq!(run.stderr.matches("change directory to /x: No such file").count(), 2, "{}", run.stderr);
+    assert!(run.stderr.contains("pivot-init: open mount point /proc: No such file"), "{}", run.stderr);
+}
+
+#[test]
+fn a_user_namespace_inside_the_one_that_is_entered() {
+    let maps = "--uid-map 0:100000:65536 --gid-map 0:100000:65536";
+    let run = arena(&format!(
+        "nsfd-create -U {maps} -- ns-enter --ns user --new user -- sh -c 'id -u; cat /proc/self/uid_map; echo ${{NSFD_USER-none}}'; \
+         nsfd-create -U {maps} -- ns-enter --ns user --new user --keep-ids -- true; \
+         nsfd-create -U {maps} -- ns-enter --ns user -- sleep 60 & p=$!; until [ \"$(cat /proc/$p/comm)\" = sleep ]; do :; done; \
+         ns-enter --target $p --ns user --new user -- cat /proc/self/uid_map; ns-enter --target $$ --all -- echo nothing to enter; \
+         ns-enter --target $$ --ns user -- true; kill $p; wait 2>/dev/null"
+    ));
+    let expected = "0 0 0 1 none 0 0 1 nothing to enter";
+    assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
+    assert!(run.stderr.contains("option --keep-ids: excludes --new user with --ns user"), "{}", run.stderr);
+    assert!(run.stderr.contains("hint: the caller cannot enter the user namespace that it is in"), "{}", run.stderr);
+}
+
+#[test]
+fn only_what_is_entered_loses_its_variable() {
+    let run = arena(
+        "exec 5</dev/null; NSFD_NET=5 ns-enter --ns net=/proc/self/ns/net -- sh -c 'echo $NSFD_NET; ls /proc/self/fd | grep -cx 5'; \
+         nsfd-create -n --fd net=7 -- env OTHER=7 ns-enter --ns net=env:OTHER -- sh -c 'echo ${NSFD_NET-gone} ${OTHER-gone}; ls /proc/self/fd | grep -cx 7'; \
+         fd-open --pidfd $$=P -- ns-enter --target env:OPENFD_P --ns uts -- sh -c 'echo ${OPENFD_P-gone}'",
+    );
+    assert_eq!(run.words(), ["5", "1", "gone", "gone", "0", "gone"], "{}", run.stderr);
+}
+
+#[test]
+fn a_start_that_cannot_be_told_of_is_none() {
+    let run = arena(
+        "ns-enter --new mnt -- sh -c \"mount-setup --root /mnt -e 'none / rootfs'; \
+           pivot-init --root /mnt --detach --status-fd 0 -- /bin/sleep 33 </dev/null; echo \\$?; \
+           pivot-init --root /mnt --pid-file /tmp/pid --status-fd 5 -- /bin/sleep 33 5>/dev/full; echo \\$?; \
+           pivot-init --root /mnt --pid-file /tmp/pid --detach --ready-fd 5 -- /bin/sleep 33 5>/dev/full; echo \\$?; ls -A /tmp; pgrep -x sleep\"",
+    );
+    assert_eq!(run.words(), ["125", "125", "125"], "{}", run.stderr);
+    assert!(run.stderr.contains("option --status-fd 0: is not open for writing"), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("No space left on device (ENOSPC)").count(), 2, "{}", run.stderr);
+}
+
+/// A filter that refuses one system call with an errno, as compiled BPF.
+fn filter(number: libc::c_long, errno: i32) -> String {
+    format!(
+        "perl -e 'print pack(\"SCCL\", 0x20, 0, 0, 0), pack(\"SCCL\", 0x15, 0, 1, {number}), pack(\"SCCL\", 6, 0, 0, 0x50000 | {errno}), \
+         pack(\"SCCL\", 6, 0, 0, 0x7fff0000)'"
+    )
+}
+
+#[test]
+fn filters_come_last_and_what_is_filtered_is_done_without() {
+    let container =
+        "ns-enter --new mnt -- sh -c \"mount-setup --root /mnt -e 'none / rootfs' && exec pivot-init --root /mnt";
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        let run = arena(&format!(
+            "{} >/tmp/prctl; {} >/tmp/pidfd; {container} --no-new-privs --seccomp /tmp/prctl --seccomp /tmp/pidfd -- /bin/echo one\"; \
+             ns-enter --new pid --seccomp /tmp/prctl -- echo two; \
+             ns-enter --new uts --seccomp /tmp/pidfd -- ns-enter --new pid -- echo three; rm /tmp/prctl /tmp/pidfd; ns-enter --new uts --seccomp /none -- true",
+            filter(libc::SYS_prctl, errno),
+            filter(libc::SYS_pidfd_open, errno),
+        ));
+        assert_eq!(run.words(), ["one", "two", "three"], "{}", run.stderr);
+        assert!(run.stderr.contains("read seccomp filter /none: No such file or directory (ENOENT)"), "{}", run.stderr);
+    }
 }

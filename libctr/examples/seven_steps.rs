@@ -53,7 +53,7 @@ fn main() -> libctr::Result<()> {
     Plan::parse("seven_steps", b"none / rootfs usr=bind,etc=minimal\n")?.apply(&mut Root::open("/mnt".as_ref())?)?;
 
     // 7. the new root, a pid namespace, the program as process 1
-    let root = NewRoot::open("/mnt".as_ref(), false)?;
+    let root = NewRoot::open("/mnt".as_ref())?;
     let image = program.image()?;
     let lifeline = Lifeline::new()?;
     let ended = forward_and_wait(|| {

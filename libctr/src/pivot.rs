@@ -35,28 +35,76 @@ pub struct NewRoot {
     id: (u64, u64),
 }
 
+/// A directory that is mounted onto itself: undone when this is dropped, unless [kept](Bound::keep).
+#[derive(Debug)]
+pub struct Bound(Option<OwnedFd>);
+
+impl Bound {
+    /// Leaves it there.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Some(dir) = &self.0 {
+            // there is nobody left to tell
+            let _ = umount2(format!("/proc/self/fd/{}", dir.as_raw_fd()).as_str(), MntFlags::MNT_DETACH);
+        }
+    }
+}
+
 impl NewRoot {
-    /// Opens a directory that is a mount point. With `bind`, one that is none is first bind-mounted onto itself, with all
-    /// that is mounted below it.
+    /// Opens a directory that is a mount point.
     ///
     /// # Errors
     /// ENOENT, ENOTDIR: there is no such directory. EINVAL: not a mount point; or what pivot_root(2) would refuse without
     /// saying why: shared propagation, a caller in a chroot or on the initial ramfs. EBUSY: it is the root already.
-    pub fn open(path: &Path, bind: bool) -> Result<NewRoot> {
-        let mut dir = open_dir(path)?;
+    pub fn open(path: &Path) -> Result<NewRoot> {
+        let dir = open_dir(path)?;
         if !is_mount_point(&dir, path)? {
-            if !bind {
-                return Err(Error::invalid("use as root", show(path), "is not a mount point")
-                    .with_hint("mount something there, or bind-mount it onto itself with --bind-root"));
-            }
-            let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
-            mount(Some(link.as_str()), link.as_str(), None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-                .context("bind-mount onto itself", show(path))?;
-            dir = open_dir(path)?;
+            return Err(Error::invalid("use as root", show(path), "is not a mount point")
+                .with_hint("mount something there, or bind-mount it onto itself with --bind-root"));
         }
+        NewRoot::checked(dir, path)
+    }
+
+    /// The same for a directory that need not be a mount point: one that is none is first bind-mounted onto itself, with all that is
+    /// mounted below it.
+    ///
+    /// # Errors
+    /// Those of [`NewRoot::open`] and of mount(2).
+    pub fn bind(path: &Path) -> Result<(NewRoot, Option<Bound>)> {
+        let dir = open_dir(path)?;
+        if is_mount_point(&dir, path)? {
+            return Ok((NewRoot::checked(dir, path)?, None));
+        }
+        let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
+        mount(Some(link.as_str()), link.as_str(), None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+            .context("bind-mount onto itself", show(path))?;
+        let bound = Bound(Some(open_dir(path)?));
+        Ok((NewRoot::checked(open_dir(path)?, path)?, Some(bound)))
+    }
+
+    fn checked(dir: OwnedFd, path: &Path) -> Result<NewRoot> {
         check_pivot(&dir, path)?;
         let stat = fstat(&dir).context("stat", show(path))?;
         Ok(NewRoot { id: (stat.st_dev, stat.st_ino), dir })
+    }
+
+    /// The same directory in a copy of the mount namespace, as a child has it that was made with `CLONE_NEWNS`: for when others are
+    /// in this one, all of whose roots would change. The working directory, which must be this one, leads there. Allocates nothing.
+    ///
+    /// # Errors
+    /// ESTALE: the working directory is another one. Those of openat(2).
+    pub fn in_copy(&self) -> std::result::Result<NewRoot, Fault<'static>> {
+        let fault = |errno| Fault::new("open root in copy of mount namespace", Object::None, errno);
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = openat(AT_FDCWD, c".", flags, Mode::empty()).map_err(fault)?;
+        let stat = fstat(&dir).map_err(fault)?;
+        let id = (stat.st_dev, stat.st_ino);
+        if id == self.id { Ok(NewRoot { dir, id }) } else { Err(fault(Errno::ESTALE)) }
     }
 
     /// Mounts a procfs of the caller's pid namespace at `proc` below the root, which must be a directory there, not a link.

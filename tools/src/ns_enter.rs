@@ -91,6 +91,7 @@ impl Tool for NsEnter {
         let mut program = require(program)?;
         let new: Vec<Kind> = self.new.iter().flat_map(|list| list.0.iter().copied()).collect();
         self.check(&new)?;
+        let mut credentials = self.credentials()?;
         // all are opened before the first is entered: afterwards a path or a process may be out of reach
         let target = self.target.as_ref().map(PidRef::open).transpose()?;
         let (enter, references) = self.open(target.as_ref())?;
@@ -154,7 +155,6 @@ impl Tool for NsEnter {
         if self.disable_userns {
             UserNamespaceLimit::open()?.disable().map_err(Error::from)?;
         }
-        let mut credentials = self.credentials();
         if user && !self.keep_ids {
             credentials.uid(self.uid.unwrap_or(0)).gid(self.gid.unwrap_or(0));
         }

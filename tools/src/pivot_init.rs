@@ -9,14 +9,15 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 use libctr::cred::UserNamespaceLimit;
 use libctr::fd::FdList;
-use libctr::pivot::NewRoot;
+use libctr::ns::{self, Kind};
+use libctr::pivot::{Bound, NewRoot};
 use libctr::process::{Ended, Exec, Lifeline, forward_and_wait, spawn, spawn_init};
 use libctr::sys::fd::duplicate;
 use libctr::{Context, Errno, Error, Fault, Object, show};
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat, renameat};
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, UnlinkatFlags, chdir, getpid, setsid, unlinkat, write};
+use nix::unistd::{Pid, UnlinkatFlags, chdir, fchdir, getpid, getppid, setsid, unlinkat, write};
 
 use crate::cli::{Chain, EXECUTE, Failure, Tool, child_failure, require, usage, value as parse};
 use crate::close_fds::open_numbers;
@@ -24,7 +25,8 @@ use crate::privileges::with_privileges;
 
 with_privileges! {
 /// Makes a pid namespace, makes DIR the root, and executes INIT there as process 1, in a session of its own. Waits for it,
-/// sends it the signals that come, and ends as it does.
+/// sends it the signals that come, and ends as it does. Where its parent or process 1 is in the same mount namespace, INIT gets a
+/// copy of that, and nobody else's root changes.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),
@@ -136,16 +138,24 @@ impl Tool for PivotInit {
         if self.mask_proc && self.no_proc {
             return Err(usage("--mask-proc", "excludes --no-proc"));
         }
+        let credentials = self.credentials()?;
         let null = self.mask_proc.then(libctr::mount::null_device).transpose()?;
         let told = Told::new(&self)?;
-        let root = NewRoot::open(&self.root, self.bind_root)?;
+        // opened where /proc/sys can be written to, whatever becomes of the container's
+        let limit = self.disable_userns.then(UserNamespaceLimit::open).transpose()?;
+        let (root, bound) = match self.bind_root {
+            true => NewRoot::bind(&self.root)?,
+            false => (NewRoot::open(&self.root)?, None),
+        };
+        // those who are in this mount namespace too would lose their root: INIT gets a copy then
+        let copied = ns::shared_with(Kind::Mnt, getppid()) || ns::shared_with(Kind::Mnt, Pid::from_raw(1));
+        if copied {
+            fchdir(&root).context("change directory to", show(&self.root))?;
+        }
         let image = program.image().map_err(Failure::Usage)?;
         // what INIT must not have goes at execve(2); the pipe that reports to us goes with it, as it should
         libctr::fd::cloexec_except(&keep)?;
         let lifeline = if self.detach { None } else { Some(Lifeline::new()?) };
-        let credentials = self.credentials();
-        // opened where /proc/sys can be written to, whatever becomes of the container's
-        let limit = self.disable_userns.then(UserNamespaceLimit::open).transpose()?;
         let tie = || lifeline.as_ref().map_or(Ok(()), Lifeline::tie);
         let set_up = || -> Result<(), Fault<'_>> {
             tie()?;
@@ -155,6 +165,8 @@ impl Tool for PivotInit {
                 Err(errno) => return Err(Fault::new("make session keyring", Object::None, errno)),
             }
             setsid().map_err(|errno| Fault::new("make session", Object::None, errno))?;
+            let copy = if copied { Some(root.in_copy()?) } else { None };
+            let root = copy.as_ref().unwrap_or(&root);
             if !self.no_proc {
                 root.mount_proc()?;
                 if let Some(null) = &null {
@@ -177,14 +189,15 @@ impl Tool for PivotInit {
             credentials.apply(lifeline.as_ref().filter(|_| !self.init))?;
             Err(Fault::new(EXECUTE, Object::None, image.exec()))
         };
+        let flags = if copied { CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS } else { CloneFlags::CLONE_NEWPID };
         let start = || {
             let child = if self.init {
-                spawn_init(CloneFlags::CLONE_NEWPID, set_up, || {
+                spawn_init(flags, set_up, || {
                     setsid().map_err(|errno| Fault::new("make session", Object::None, errno))?;
                     execute()
                 })
             } else {
-                spawn(CloneFlags::CLONE_NEWPID, || {
+                spawn(flags, || {
                     set_up()?;
                     execute()
                 })
@@ -194,6 +207,8 @@ impl Tool for PivotInit {
                 told.forget();
                 return Err(error);
             }
+            // in the copy it stays
+            bound.into_iter().filter(|_| !copied).for_each(Bound::keep);
             Ok(child)
         };
         if self.detach {

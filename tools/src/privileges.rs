@@ -1,5 +1,7 @@
 //! The options of `ns-enter` and `pivot-init` that say who the program is and what it may do.
 
+use std::path::{Path, PathBuf};
+
 use libctr::cred::{CapChange, Rlimit, SeccompProgram, Securebits};
 use libctr::fd::parse_number;
 use libctr::idmap::Id;
@@ -42,17 +44,18 @@ pub(crate) fn mask(text: &str) -> Result<Mode, String> {
     }
 }
 
-/// A compiled filter, read now: later the file may be out of reach.
-pub(crate) fn seccomp(text: &str) -> Result<SeccompProgram, String> {
-    let path = match text.strip_prefix("fd:").map(parse_number) {
-        Some(Some(number)) => format!("/proc/self/fd/{number}"),
-        Some(None) => return Err("is no descriptor number".to_owned()),
-        None => text.to_owned(),
-    };
-    let read = || -> Result<SeccompProgram, Error> {
-        SeccompProgram::new(&std::fs::read(&path).context("read seccomp filter", show(&path))?)
-    };
-    read().map_err(|error| error.reason().into_owned())
+/// Where a compiled filter is.
+pub(crate) fn filter(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("fd:").map(parse_number) {
+        Some(Some(number)) => Ok(format!("/proc/self/fd/{number}").into()),
+        Some(None) => Err("is no descriptor number".to_owned()),
+        None => Ok(text.into()),
+    }
+}
+
+/// Reads a filter, before its file is out of reach.
+pub(crate) fn read_filter(path: &Path) -> Result<SeccompProgram, Error> {
+    SeccompProgram::new(&std::fs::read(path).context("read seccomp filter", show(path))?)
 }
 
 /// Adds the options to a tool's own, and a method `credentials` that says what they mean. A macro, since argh cannot take one
@@ -99,12 +102,12 @@ macro_rules! with_privileges {
             #[argh(switch)]
             disable_userns: bool,
             /// filter of system calls, compiled BPF; may be repeated, all of them hold
-            #[argh(option, arg_name = "FILE|fd:N", from_str_fn(crate::privileges::seccomp))]
-            seccomp: Vec<libctr::cred::SeccompProgram>,
+            #[argh(option, arg_name = "FILE|fd:N", from_str_fn(crate::privileges::filter))]
+            seccomp: Vec<std::path::PathBuf>,
         }
 
         impl $name {
-            fn credentials(&self) -> libctr::cred::Credentials {
+            fn credentials(&self) -> Result<libctr::cred::Credentials, libctr::Error> {
                 let mut credentials = libctr::cred::Credentials::default();
                 if let Some(uid) = self.uid {
                     credentials.uid(uid);
@@ -139,10 +142,10 @@ macro_rules! with_privileges {
                 if self.no_new_privs {
                     credentials.no_new_privs();
                 }
-                for program in &self.seccomp {
-                    credentials.seccomp(program.clone());
+                for path in &self.seccomp {
+                    credentials.seccomp(crate::privileges::read_filter(path)?);
                 }
-                credentials
+                Ok(credentials)
             }
         }
     };

@@ -310,6 +310,14 @@ impl AsFd for Namespace {
     }
 }
 
+/// Whether the process of this number, other than the caller, is in the caller's namespace of this kind, as far as the caller may
+/// know: not of one that it may not look into, which belongs to somebody else.
+pub fn shared_with(kind: Kind, pid: Pid) -> bool {
+    let id = |namespace: Result<Namespace>| namespace.and_then(|namespace| namespace.id());
+    let other = pid.as_raw() > 0 && pid != nix::unistd::getpid();
+    other && id(Namespace::of_process(pid, kind)).is_ok_and(|theirs| id(Namespace::current(kind)) == Ok(theirs))
+}
+
 /// Enters several namespaces of the process behind `pidfd` in one setns(2) (Linux 5.8): all or none.
 ///
 /// # Errors

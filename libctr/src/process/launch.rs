@@ -198,7 +198,8 @@ impl Lifeline {
         if !self.pidfd {
             // PID (NAME) STATE …: Z has ended; once it has been waited for, nothing is found in its directory
             let mut text = [0; 128];
-            let stat = openat(&self.parent, c"stat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(fault)?;
+            let stat =
+                openat(&self.parent, c"stat", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(fault)?;
             let length = read(&stat, &mut text).map_err(fault)?;
             let ended = text[..length].windows(3).any(|bytes| matches!(bytes, b") Z" | b") X"));
             return if ended { Err(fault(Errno::ESRCH)) } else { Ok(()) };
