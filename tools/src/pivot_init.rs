@@ -16,7 +16,7 @@ use libctr::sys::fd::duplicate;
 use libctr::{Context, Errno, Error, Fault, Object, show};
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat, renameat};
 use nix::sched::CloneFlags;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Pid, UnlinkatFlags, chdir, fchdir, getpid, getppid, setsid, unlinkat, write};
 
 use crate::cli::{Chain, EXECUTE, Failure, Tool, child_failure, require, usage, value as parse};
@@ -169,8 +169,10 @@ impl Tool for PivotInit {
             let root = copy.as_ref().unwrap_or(&root);
             if !self.no_proc {
                 root.mount_proc()?;
-                if let Some(null) = &null {
-                    root.mask_proc(null)?;
+                match &null {
+                    Some(null) if copied => root.mask_proc(in_copy(null)?)?,
+                    Some(null) => root.mask_proc(null)?,
+                    None => {}
                 }
             }
             root.pivot()?;
@@ -225,6 +227,16 @@ impl Tool for PivotInit {
             Err(error) => Err(child_failure(&program, error)),
         }
     }
+}
+
+/// The null device in a copy of the mount namespace: that which was opened before may not be mounted there.
+fn in_copy(null: &OwnedFd) -> Result<OwnedFd, Fault<'static>> {
+    let path = c"/dev/null";
+    let fault = |errno| Fault::new("open in copy of mount namespace", Object::Text(path.to_bytes()), errno);
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let copy = openat(AT_FDCWD, path, flags, Mode::empty()).map_err(fault)?;
+    let same = fstat(&copy).map_err(fault)?.st_rdev == fstat(null).map_err(fault)?.st_rdev;
+    if same { Ok(copy) } else { Err(fault(Errno::ESTALE)) }
 }
 
 /// Whom the tool tells that INIT has started, and ended. What that needs is opened before INIT can start, since afterwards
