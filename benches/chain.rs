@@ -142,7 +142,7 @@ fn one_process() -> ! {
     let root = NewRoot::open(Path::new("/mnt")).unwrap();
     let image = Exec::new(vec![PROGRAM.into()]).unwrap().image().unwrap();
     let lifeline = Lifeline::new().unwrap();
-    let ended = forward_and_wait(|| {
+    let ended = forward_and_wait(None, || {
         spawn(CloneFlags::CLONE_NEWPID, || {
             setsid().map_err(|errno| Fault::new("make session", Object::None, errno))?;
             root.mount_proc()?;

@@ -151,3 +151,56 @@ fn filters_come_last_and_what_is_filtered_is_done_without() {
         assert!(run.stderr.contains("read seccomp filter /none: No such file or directory (ENOENT)"), "{}", run.stderr);
     }
 }
+
+/// Types `keys`, words of printf(1) with pauses between, at a terminal on which `command` runs.
+fn at_a_terminal(command: &str, keys: &[&str]) -> common::Run {
+    let typed: String = keys.iter().map(|keys| format!("printf '{keys}'; sleep 0.4; ")).collect();
+    arena(&format!(
+        "cat >/tmp/run <<'END'\n{command}\nEND\n({typed}) | script -qec 'stty cols 77 rows 33; sh /tmp/run' /dev/null; rm /tmp/run"
+    ))
+}
+
+#[test]
+fn a_terminal_of_its_own_has_job_control() {
+    let command = "TOOLS=/run/tools /run/examples/container.sh; echo ended $?; stty -a | grep -o ' icanon'";
+    let keys = [
+        "",
+        "tty; stty size\\n",
+        "sleep 30\\n",
+        "\\003",
+        "echo st''opped $?\\n",
+        "sleep 31\\n",
+        "\\032",
+        "jo''bs\\n",
+        "exit\\n",
+        "exit 7\\n",
+    ];
+    let run = at_a_terminal(command, &keys);
+    for text in ["/dev/pts/0\r\n33 77\r\n", "stopped 130", "[1] + Stopped", "ended 7", "\n icanon"] {
+        assert!(run.stdout.contains(text), "{text:?} is missing: {:?} {}", run.stdout, run.stderr);
+    }
+}
+
+#[test]
+fn what_is_read_ends_and_nothing_is_left_of_the_callers_terminal() {
+    let container =
+        "ns-enter --new mnt -- sh -c \"mount-setup --root /mnt -e 'none / rootfs' && exec pivot-init --root /mnt";
+    let run = arena(&format!(
+        "for init in --as-pid-1 --init; do printf 'one\\ntwo' | {container} --tty $init -- /bin/sh -c 'cat; tty; ls -l /proc/1/fd | grep -c pts/0'\"; done; \
+         {container} --tty --uid 5 --gid 5 -- /usr/bin/stat -c %u /dev/pts/0\" </dev/null; {container} --tty --detach -- /bin/true\"; \
+         ns-enter --new mnt -- sh -c \"mount-setup --root /mnt -e 'none / rootfs pts=no' && exec pivot-init --root /mnt --tty -- /bin/true\""
+    ));
+    let text = run.stdout.replace('\r', "");
+    assert_eq!(text.matches("one\ntwo").count(), 4, "echoed and written, twice: {text:?} {}", run.stderr);
+    assert_eq!(text.matches("/dev/pts/0\n3\n").count(), 2, "{text:?}");
+    assert!(text.ends_with("\n5\n"), "{text:?} {}", run.stderr);
+    assert!(run.stderr.contains("option --tty: excludes --detach"), "{}", run.stderr);
+    assert!(run.stderr.contains("open terminal of the new root /dev/ptmx: No such file"), "{}", run.stderr);
+}
+
+#[test]
+fn a_key_reaches_a_program_once() {
+    let count = "perl -e '$| = 1; $SIG{INT} = sub { $n++ }; print qq(ready\\n); $end = time + 2; sleep 1 while time < $end; print qq(keys $n\\n)'";
+    let run = at_a_terminal(&format!("exec ns-enter --new uts --fork -- {count}"), &["", "\\003"]);
+    assert!(run.stdout.contains("keys 1\r\n"), "{:?} {}", run.stdout, run.stderr);
+}

@@ -164,7 +164,7 @@ fn the_map_is_the_same_from_both_sides() {
         "export TOOLS=/run/tools; mkfifo /tmp/out; \
          /run/examples/container.sh /bin/sh -c 'cat /proc/1/uid_map /proc/1/gid_map; echo up; sleep 60' >/tmp/out & \
          exec 4</tmp/out; while read -r line <&4; do [ \"$line\" != up ] || break; echo $line; done; \
-         pid=$(pgrep -n -x sleep); cat /proc/$pid/uid_map /proc/$pid/gid_map; grep -E '^(Uid|Gid|Groups)' /proc/$pid/status; \
+         until pid=$(pgrep -n -x sleep); do :; done; cat /proc/$pid/uid_map /proc/$pid/gid_map; grep -E '^(Uid|Gid|Groups)' /proc/$pid/status; \
          pkill -KILL -x pivot-init; wait 2>/dev/null; rm /tmp/out",
     );
     let map = ["0", "100000", "65536"];

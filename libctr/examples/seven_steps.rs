@@ -56,7 +56,7 @@ fn main() -> libctr::Result<()> {
     let root = NewRoot::open("/mnt".as_ref())?;
     let image = program.image()?;
     let lifeline = Lifeline::new()?;
-    let ended = forward_and_wait(|| {
+    let ended = forward_and_wait(None, || {
         spawn(CloneFlags::CLONE_NEWPID, || {
             setsid().map_err(|errno| Fault::new("make session", Object::None, errno))?;
             root.mount_proc()?;

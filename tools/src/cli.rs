@@ -99,7 +99,7 @@ pub const EXECUTE: &str = "execute";
 /// # Errors
 /// Those of `start`; where the operation is [`EXECUTE`], the program is at fault.
 pub fn wait_for(program: &Exec, start: impl FnOnce() -> Result<Child, Error>) -> Result<ExitCode, Failure> {
-    match forward_and_wait(start) {
+    match forward_and_wait(None, start) {
         Ok(ended) => ended.mirror(),
         Err(error) => Err(child_failure(program, error)),
     }

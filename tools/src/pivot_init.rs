@@ -11,7 +11,7 @@ use libctr::cred::UserNamespaceLimit;
 use libctr::fd::FdList;
 use libctr::ns::{self, Kind};
 use libctr::pivot::{Bound, NewRoot};
-use libctr::process::{Ended, Exec, Lifeline, forward_and_wait, spawn, spawn_init};
+use libctr::process::{Ended, Exec, Lifeline, Terminal, forward_and_wait, spawn, spawn_init};
 use libctr::sys::fd::duplicate;
 use libctr::{Context, Errno, Error, Fault, Object, show};
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat, renameat};
@@ -57,6 +57,9 @@ pub struct PivotInit {
     /// make INIT itself process 1 (default)
     #[argh(switch)]
     as_pid_1: bool,
+    /// give INIT a terminal of the container's own, of its /dev/ptmx, and pass on what this tool reads and what INIT writes
+    #[argh(switch)]
+    tty: bool,
     /// do not wait: end as soon as INIT runs, and let it outlive this tool
     #[argh(switch)]
     detach: bool,
@@ -135,6 +138,9 @@ impl Tool for PivotInit {
         if self.init && self.as_pid_1 {
             return Err(usage("--init", "excludes --as-pid-1"));
         }
+        if self.tty && self.detach {
+            return Err(usage("--tty", "excludes --detach: somebody has to pass on what is read and written"));
+        }
         if self.mask_proc && self.no_proc {
             return Err(usage("--mask-proc", "excludes --no-proc"));
         }
@@ -149,6 +155,10 @@ impl Tool for PivotInit {
         };
         // those who are in this mount namespace too would lose their root: INIT gets a copy then
         let copied = ns::shared_with(Kind::Mnt, getppid()) || ns::shared_with(Kind::Mnt, Pid::from_raw(1));
+        let terminal = self.tty.then(|| Terminal::open(&self.root)).transpose()?;
+        if let Some(terminal) = terminal.as_ref().filter(|_| self.uid.is_some() || self.gid.is_some()) {
+            terminal.give_to(self.uid, self.gid)?;
+        }
         if copied {
             fchdir(&root).context("change directory to", show(&self.root))?;
         }
@@ -165,6 +175,7 @@ impl Tool for PivotInit {
                 Err(errno) => return Err(Fault::new("make session keyring", Object::None, errno)),
             }
             setsid().map_err(|errno| Fault::new("make session", Object::None, errno))?;
+            terminal.as_ref().map_or(Ok(()), Terminal::attach)?;
             let copy = if copied { Some(root.in_copy()?) } else { None };
             let root = copy.as_ref().unwrap_or(&root);
             if !self.no_proc {
@@ -187,6 +198,7 @@ impl Tool for PivotInit {
             }
         };
         let execute = || -> Result<Infallible, Fault<'_>> {
+            terminal.as_ref().map_or(Ok(()), Terminal::control)?;
             // a program under the init ends with the init
             credentials.apply(lifeline.as_ref().filter(|_| !self.init))?;
             Err(Fault::new(EXECUTE, Object::None, image.exec()))
@@ -219,7 +231,7 @@ impl Tool for PivotInit {
                 Err(error) => Err(child_failure(&program, error)),
             };
         }
-        match forward_and_wait(start) {
+        match forward_and_wait(terminal.as_ref(), start) {
             Ok(ended) => {
                 told.ended(ended);
                 ended.mirror()

@@ -5,6 +5,7 @@ mod init;
 mod launch;
 mod reference;
 mod sealed;
+mod terminal;
 mod wait;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +22,7 @@ pub use exec::Exec;
 pub use launch::{Child, Lifeline, spawn, spawn_init};
 pub use reference::{PidRef, pid_of};
 pub use sealed::run_from_memory;
+pub use terminal::Terminal;
 pub use wait::{Ended, forward_and_wait};
 
 /// Whether the calling process has one thread only. Asked of the kernel without `/proc`: unshare(2) of a thread group

@@ -1,12 +1,15 @@
 //! Waiting for a child, and handing on to it the signals that its parent gets.
 
+use std::io::stdin;
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{getpgid, getpgrp};
 
 use super::Child;
+use super::terminal::{Relay, Terminal};
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys;
 
@@ -51,15 +54,16 @@ pub(super) fn wait(child: &Child) -> Result<Ended> {
     }
 }
 
-/// Starts a child with `start` and waits for it; meanwhile every signal that this process gets is sent on to the child.
+/// Starts a child with `start` and waits for it; meanwhile every signal that this process gets is sent on to the child, and where
+/// there is a `terminal`, what comes from descriptor 0 and what the terminal says to descriptor 1 is passed on.
 ///
 /// Signals are blocked from before `start` until the end, so none is lost and none kills the waiter (SIGKILL and SIGSTOP
-/// excepted, which cannot be caught). Those that the terminal or the kernel sends for reasons of our own, SIGCHLD, SIGTTIN,
-/// SIGTTOU and SIGTSTP, are not sent on.
+/// excepted, which cannot be caught). Not sent on are those that are about this process itself, SIGCHLD, SIGTTIN, SIGTTOU and
+/// SIGTSTP, and those from the terminal where the child is in the same process group, which has got them too.
 ///
 /// # Errors
 /// Those of `start`, of signalfd(2) and of waitid(2).
-pub fn forward_and_wait(start: impl FnOnce() -> Result<Child>) -> Result<Ended> {
+pub fn forward_and_wait(terminal: Option<&Terminal>, start: impl FnOnce() -> Result<Child>) -> Result<Ended> {
     // a caller that ignores SIGCHLD must not lose us the status
     sys::signal::set_default(libc::SIGCHLD).context("reset disposition of", "SIGCHLD")?;
     let own = [Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGTSTP];
@@ -69,22 +73,53 @@ pub fn forward_and_wait(start: impl FnOnce() -> Result<Child>) -> Result<Ended> 
     let signals = SignalFd::with_flags(&forwarded, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .context("make signalfd", "")?;
     let child = start()?;
+    let mut relay = terminal.map(Relay::new);
     loop {
-        let mut fds = [PollFd::new(child.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let mut fds =
+            vec![PollFd::new(child.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let input = stdin();
+        if let (Some(terminal), Some(relay)) = (terminal, &relay) {
+            let (from_caller, from_terminal) = relay.waits_for();
+            fds.push(PollFd::new(terminal.as_fd(), from_terminal));
+            // one that is asked nothing still says that it is gone
+            fds.extend((!from_caller.is_empty()).then(|| PollFd::new(input.as_fd(), from_caller)));
+        }
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::new("wait for process", child.pid(), errno)),
         }
-        let ended = fds[0].any() == Some(true);
+        let any = |index: usize| fds.get(index).and_then(PollFd::any) == Some(true);
+        let ended = any(0);
         while let Ok(Some(info)) = signals.read_signal() {
             let signal = info.ssi_signo as i32;
-            if signal != libc::SIGCHLD && !ended {
-                // a child that has just ended cannot be told any more
-                let _ = child.signal(signal);
+            match (&relay, signal) {
+                (_, libc::SIGCHLD) => {}
+                (Some(relay), libc::SIGWINCH) => relay.resize(),
+                _ if ended || (info.ssi_code == SI_KERNEL && shares_group(&child)) => {}
+                _ => {
+                    if let (Some(relay), libc::SIGCONT) = (&relay, signal) {
+                        relay.resume();
+                    }
+                    // a child that has just ended cannot be told any more
+                    let _ = child.signal(signal);
+                }
             }
+        }
+        match &mut relay {
+            Some(relay) if ended => relay.drain(),
+            Some(relay) if any(2) || any(3) => relay.pass(any(3)),
+            _ => {}
         }
         if ended {
             return wait(&child);
         }
     }
 }
+
+/// Whether the terminal sends to the child what it sends to this process.
+fn shares_group(child: &Child) -> bool {
+    getpgid(Some(child.pid())) == Ok(getpgrp())
+}
+
+/// `si_code` of a signal that the kernel sent.
+const SI_KERNEL: i32 = 0x80;
