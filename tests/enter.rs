@@ -152,31 +152,30 @@ fn filters_come_last_and_what_is_filtered_is_done_without() {
     }
 }
 
-/// Types `keys`, words of printf(1) with pauses between, at a terminal on which `command` runs.
-fn at_a_terminal(command: &str, keys: &[&str]) -> common::Run {
-    let typed: String = keys.iter().map(|keys| format!("printf '{keys}'; sleep 0.4; ")).collect();
+/// Runs `command` at a terminal; of each step, the words of printf(1) are typed once the text before them has been seen.
+fn at_a_terminal(command: &str, steps: &[(&str, &str)]) -> common::Run {
+    let typed: String = steps
+        .iter()
+        .map(|(text, keys)| format!("until grep -qF '{text}' /tmp/out; do sleep 0.02; done; printf '{keys}' >&5; "))
+        .collect();
     arena(&format!(
-        "cat >/tmp/run <<'END'\n{command}\nEND\n({typed}) | script -qec 'stty cols 77 rows 33; sh /tmp/run' /dev/null; rm /tmp/run"
+        "cat >/tmp/run <<'END'\n{command}\nEND\nmkfifo /tmp/in; exec 5<>/tmp/in; \
+         script -qefc 'stty cols 77 rows 33; sh /tmp/run' /dev/null </tmp/in >/tmp/out & {typed} wait $!; cat /tmp/out; rm /tmp/*"
     ))
 }
 
 #[test]
 fn a_terminal_of_its_own_has_job_control() {
     let command = "TOOLS=/run/tools /run/examples/container.sh; echo ended $?; stty -a | grep -o ' icanon'";
-    let keys = [
-        "",
-        "tty; stty size\\n",
-        "sleep 30\\n",
-        "\\003",
-        "echo st''opped $?\\n",
-        "sleep 31\\n",
-        "\\032",
-        "jo''bs\\n",
-        "exit\\n",
-        "exit 7\\n",
+    let steps = [
+        ("# ", "tty; stty size; echo $((1233+1)); sleep 30\\n"),
+        ("1234", "\\003"),
+        ("^C", "echo $?.$((2344+1)); sleep 31\\n"),
+        ("130.2345", "\\032"),
+        ("[1] + Stopped", "kill -9 %%1; wait; exit 7\\n"),
     ];
-    let run = at_a_terminal(command, &keys);
-    for text in ["/dev/pts/0\r\n33 77\r\n", "stopped 130", "[1] + Stopped", "ended 7", "\n icanon"] {
+    let run = at_a_terminal(command, &steps);
+    for text in ["/dev/pts/0\r\n33 77\r\n", "ended 7", "\n icanon"] {
         assert!(run.stdout.contains(text), "{text:?} is missing: {:?} {}", run.stdout, run.stderr);
     }
 }
@@ -200,7 +199,8 @@ fn what_is_read_ends_and_nothing_is_left_of_the_callers_terminal() {
 
 #[test]
 fn a_key_reaches_a_program_once() {
-    let count = "perl -e '$| = 1; $SIG{INT} = sub { $n++ }; print qq(ready\\n); $end = time + 2; sleep 1 while time < $end; print qq(keys $n\\n)'";
-    let run = at_a_terminal(&format!("exec ns-enter --new uts --fork -- {count}"), &["", "\\003"]);
+    let count = "perl -e '$| = 1; $SIG{INT} = sub { $n++ }; print qq(ready\\n); <STDIN>; print qq(keys $n\\n)'";
+    let steps = [("ready", "\\003"), ("^C", "\\n")];
+    let run = at_a_terminal(&format!("exec ns-enter --new uts --fork -- {count}"), &steps);
     assert!(run.stdout.contains("keys 1\r\n"), "{:?} {}", run.stdout, run.stderr);
 }
