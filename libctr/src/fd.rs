@@ -60,7 +60,14 @@ pub fn close_except(keep: &[RawFd]) -> Result<()> {
 pub fn arrange(numbers: &[RawFd]) -> Result<()> {
     let beyond = numbers.len() as RawFd + 3;
     // first out of the way of each other, so that a swap works
-    let copy = |number: &RawFd| sys::fd::duplicate(*number, beyond).context("duplicate", format_args!("fd:{number}"));
+    let copy = |number: &RawFd| {
+        sys::fd::duplicate(*number, beyond).map_err(|errno| {
+            // fcntl(2) says EINVAL of a number beyond the limit
+            let errno = if errno == Errno::EINVAL { Errno::EMFILE } else { errno };
+            let error = Error::new("duplicate", format_args!("fd:{number}"), errno);
+            if errno == Errno::EMFILE { error.with_hint("raise RLIMIT_NOFILE") } else { error }
+        })
+    };
     let copies = numbers.iter().map(copy).collect::<Result<Vec<_>>>()?;
     for (copy, number) in copies.iter().zip(3..) {
         sys::fd::place(copy.as_fd(), number).context("renumber to", format_args!("fd:{number}"))?;

@@ -58,6 +58,10 @@ impl Tool for CloseFds {
             keep.extend(standard);
         }
         program.forget_descriptors(|number| keep.contains(&number));
+        if self.arrange.is_none() && !keep.contains(&3) {
+            // those that another manager of services has handed on begin at 3
+            ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"].iter().for_each(|variable| program.remove_var(variable));
+        }
         if self.cloexec {
             fd::cloexec_except(&keep)?;
         } else {

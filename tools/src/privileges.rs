@@ -65,7 +65,7 @@ macro_rules! with_privileges {
         $(#[$meta])*
         pub struct $name {
             $($own)*
-            /// become this user id
+            /// become this user id; the group id stays unless --gid is given
             #[argh(option, arg_name = "N", from_str_fn(crate::privileges::id))]
             uid: Option<u32>,
             /// become this group id

@@ -4,7 +4,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::error::{Context, Errno, Error, Result, show};
+use crate::error::{Errno, Error, Result, show};
 use crate::sys;
 
 /// A program that is going to replace this process, or to run in a new one.
@@ -91,7 +91,10 @@ impl Exec {
         }
         if number != own {
             // take the number now, so that nothing else lands on it, and learn now whether the limit allows it
-            let copy = sys::fd::duplicate(own, number).context("pass descriptor as", format_args!("fd:{number}"))?;
+            let copy = sys::fd::duplicate(own, number).map_err(|errno| {
+                let error = Error::new("pass descriptor as", format_args!("fd:{number}"), errno);
+                if errno == Errno::EINVAL { error.with_hint("it is beyond RLIMIT_NOFILE") } else { error }
+            })?;
             if copy.as_raw_fd() != number {
                 return Err(Error::new("pass descriptor as", format_args!("fd:{number}"), Errno::EBUSY));
             }
