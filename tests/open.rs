@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{arena, sh};
+use common::{Run, arena, sh};
 
 #[test]
 fn sockets_belong_to_the_namespace_they_were_opened_in() {
@@ -56,6 +56,40 @@ fn an_ordinary_user_opens_files_of_its_own_containers() {
            fd-open --file /mnt/f=F,mntns=fd:20 -- sh -c \"cat <&\\$OPENFD_F; id -u\"'; rm -r /tmp/t; chmod 755 /tmp",
     );
     assert_eq!(run.words(), ["inside", "1"], "{}", run.stderr);
+}
+
+/// Runs a script in an arena as an ordinary user, who holds by descriptor namespaces of its own, user (21), mount (20) and network (22),
+/// and a file that only root may open (9).
+fn as_user(script: &str) -> Run {
+    let run = arena(&format!(
+        "mkdir -m 755 /tmp/t; cp /run/tools/nsfd-create /run/tools/ns-enter /run/tools/fd-open /run/tools/net-setup /tmp/t; chmod 1777 /tmp
+         echo secret >/tmp/secret; chmod 600 /tmp/secret; exec 9</tmp/secret
+         cat >/tmp/t/script <<'EOF'\n{script}\nEOF
+         setpriv --reuid 1 --regid 1 --clear-groups env PATH=/tmp/t:/bin:/usr/bin:/sbin nsfd-create -Umn --map-root --fd mnt=20 --fd user=21 \
+           --fd net=22 -- sh /tmp/t/script; code=$?
+         rm -r /tmp/t /tmp/secret; chmod 755 /tmp; exit $code"
+    ));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    run
+}
+
+#[test]
+fn a_container_gets_nothing_from_who_opens_its_files() {
+    // it makes the child that has entered it block, and sees that one's pid
+    let run = as_user(
+        r#"inside() { ns-enter --ns user=fd:21,mnt=fd:20 -- "$@"; }
+        inside sh -c 'mount -t tmpfs x /mnt; mkfifo /mnt/f'
+        fd-open --file /mnt/f=F,mntns=fd:20 -- true & p=$!
+        while c=$(cat /proc/$p/task/$p/children) && [ -z "$c" ]; do sleep 0.05; done; sleep 0.3
+        for n in 0 9 20; do
+            inside fd-open --of-process ${c% }:$n=S -- sh -c 'cat <&$OPENFD_S'
+        done
+        inside cat /proc/${c% }/fdinfo/9
+        kill $p; wait; exit 0"#,
+    );
+    assert_eq!(run.stdout, "", "{}", run.stderr);
+    assert_eq!(run.stderr.matches("Operation not permitted (EPERM)").count(), 3, "{}", run.stderr);
+    assert_eq!(run.stderr.matches("Permission denied").count(), 1, "{}", run.stderr);
 }
 
 #[test]
