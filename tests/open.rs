@@ -133,6 +133,16 @@ fn rights_are_the_hint_where_they_are_missing_only() {
 }
 
 #[test]
+fn a_kernel_or_a_filter_that_refuses_the_quick_way_leaves_another() {
+    let run = arena(
+        "strace -f -o /tmp/trace -e inject=clone:error=EINVAL -e inject=close_range:error=EPERM fd-open --udp 127.0.0.1:0=U,netns=/proc/1/ns/net \
+           --file /etc/passwd=F,mntns=/proc/1/ns/mnt --unix /tmp/s=S,mode=0600 -- stat -c %a /tmp/s
+         grep -c 'clone.*INJECTED' /tmp/trace; grep -c 'close_range.*INJECTED' /tmp/trace; rm /tmp/*",
+    );
+    assert_eq!(run.stdout, "600\n2\n3\n", "{}", run.stderr);
+}
+
+#[test]
 fn the_mode_of_a_unix_socket_is_set_without_its_path() {
     // the umask is neither in the way nor changed; what is put in the socket's place is left alone
     let run = arena(

@@ -8,7 +8,7 @@ use nix::sched::{CloneFlags, setns};
 use super::Kind;
 use crate::error::{Errno, Error, Result};
 use crate::sys;
-use crate::sys::clone::{beside, open_elsewhere};
+use crate::sys::clone::{open_beside, open_elsewhere};
 
 /// What `open` opens in a network or mount namespace, called `name` in messages. A child goes there, which has no descriptors but
 /// `keep`. The caller needs the rights to enter it, or else to enter the user namespace that owns it, which the child then does
@@ -27,7 +27,7 @@ pub(crate) fn open_in(
     let keep = [keep, &[namespace]].concat();
     let mut opened = match kind {
         // there is nobody in a network namespace: what matters is in whose user namespace one is
-        Kind::Net => beside(|| enter().map(|()| open())).and_then(|opened| opened),
+        Kind::Net => open_beside(&keep, &enter, open),
         _ => open_elsewhere(&keep, &enter, open),
     };
     if let Err(Errno::EPERM) = opened
@@ -48,7 +48,7 @@ pub(crate) fn open_in(
         let error = Error::new(operation, name, errno);
         match errno {
             Errno::EPERM => error.with_hint(
-                "this needs CAP_SYS_ADMIN in the user namespace that owns it, and in the caller's own; or to be that one's owner",
+                "this needs CAP_SYS_ADMIN in the caller's user namespace and in the one that owns it, or to be the owner of that one",
             ),
             Errno::EINVAL => error.with_reason(reason),
             _ => error,

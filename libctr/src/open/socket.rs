@@ -450,10 +450,11 @@ impl Socket {
             bind(socket.as_raw_fd(), &unix.address)?;
             openat(&dir, name.as_c_str(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
         };
-        // the child's umask is its own
+        let keep = [socket.as_fd(), dir.as_fd()];
         let file = match place.is_here() {
-            true => sys::clone::beside(bind).and_then(|file| file),
-            false => place.open(&[socket.as_fd(), dir.as_fd()], &bind)?,
+            // in a child, whose umask is its own
+            true => sys::clone::open_beside(&keep, &|| Ok(()), &bind).map_err(failed)?,
+            false => place.open(&keep, &bind)?,
         };
         let file = file.map_err(failed)?;
         let stat = fstat(&file).map_err(failed)?;

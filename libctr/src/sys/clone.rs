@@ -61,7 +61,8 @@ pub(crate) fn open_elsewhere(
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     let arrive = || {
         set_dumpable(false)?;
-        super::fd::close_all_but(keep, theirs.as_fd())?;
+        // that it may not be traced holds also where a filter forbids this
+        let _ = super::fd::close_all_but(keep, theirs.as_fd());
         go()?;
         // not before, since a change of credentials takes it back
         set_pdeathsig(Signal::SIGKILL)?;
@@ -93,16 +94,31 @@ pub(crate) fn open_elsewhere(
     }
 }
 
-/// Runs `run` in a child that has namespaces, a working directory and a umask of its own, and shares all else with the caller,
-/// memory and descriptors too, whose thread stands still meanwhile. Costs the same however large the caller is.
+/// As [`open_elsewhere`], some four times faster, and as fast however large the caller is. **Not for what enters a user namespace**: the
+/// child shares the caller's memory and descriptors.
 ///
-/// **Not for what enters a user namespace**, whose processes might then trace the caller; see [`open_elsewhere`]. `run` may use
-/// the caller's memory as it is (allocate also), but little stack: 64 KiB.
+/// # Errors
+/// As [`open_elsewhere`].
+#[doc(alias = "vfork")]
+pub(crate) fn open_beside(
+    keep: &[BorrowedFd<'_>],
+    go: &dyn Fn() -> nix::Result<()>,
+    open: &dyn Fn() -> nix::Result<OwnedFd>,
+) -> nix::Result<nix::Result<OwnedFd>> {
+    match beside(|| go().map(|()| open())) {
+        // before Linux 6.1, where the caller's children get another time namespace
+        Err(Errno::EINVAL) => open_elsewhere(keep, go, open),
+        done => done?,
+    }
+}
+
+/// Runs `run` in a child that has namespaces, a working directory and a umask of its own, and shares all else with the caller,
+/// memory and descriptors too, whose thread stands still meanwhile. It may use that memory as it is (allocate also), but little
+/// stack: 64 KiB.
 ///
 /// # Errors
 /// Those of clone(2). ESRCH: the child was killed.
-#[doc(alias = "vfork")]
-pub(crate) fn beside<T, F: FnOnce() -> T>(run: F) -> nix::Result<T> {
+fn beside<T, F: FnOnce() -> T>(run: F) -> nix::Result<T> {
     struct Work<F, T> {
         run: Option<F>,
         result: Option<T>,
@@ -299,4 +315,72 @@ pub fn reap() -> nix::Result<Option<(Pid, i32, i32)>> {
 pub fn signal_child(pid: Pid, signal: i32) {
     // SAFETY: takes numbers only.
     unsafe { libc::kill(pid.as_raw(), signal) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::SigSet;
+    use nix::sys::stat::{Mode, umask};
+    use std::fs::File;
+
+    /// Whether SIGCHLD, which must be blocked, is pending.
+    fn got_sigchld() -> bool {
+        std::fs::read_to_string("/proc/self/status").unwrap().lines().any(|line| {
+            let pending = line.strip_prefix("ShdPnd:").map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+            pending.is_some_and(|mask| mask & (1 << (libc::SIGCHLD - 1)) != 0)
+        })
+    }
+
+    #[test]
+    fn what_opens_elsewhere_has_no_more_than_it_needs_and_is_not_heard_of() {
+        fork_and_report(|| {
+            super::super::signal::set_mask(&SigSet::all()).unwrap();
+            let (kept, secret) = (File::open("/dev/null").unwrap(), File::open("/etc/passwd").unwrap());
+            let umask_before = umask(Mode::from_bits_truncate(0o22));
+            let opened = open_elsewhere(
+                &[kept.as_fd()],
+                &|| {
+                    umask(Mode::empty());
+                    assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false));
+                    Ok(())
+                },
+                &|| {
+                    assert!(!super::super::fd::is_open(secret.as_raw_fd()) && !super::super::fd::is_open(0));
+                    super::super::fd::duplicate(kept.as_raw_fd(), 0)
+                },
+            );
+            let opened = opened.unwrap().unwrap();
+            assert_eq!(nix::sys::stat::fstat(&opened).unwrap().st_rdev, nix::sys::stat::fstat(&kept).unwrap().st_rdev);
+            assert_eq!(umask(umask_before), Mode::from_bits_truncate(0o22));
+            assert_eq!(nix::sys::prctl::get_dumpable(), Ok(true));
+            let failed = open_elsewhere(&[], &|| Err(Errno::EXDEV), &|| Err(Errno::EIO));
+            assert_eq!(failed.unwrap_err(), Errno::EXDEV);
+            assert_eq!(open_elsewhere(&[], &|| Ok(()), &|| Err(Errno::EIO)).unwrap().unwrap_err(), Errno::EIO);
+            assert_eq!(open_elsewhere(&[], &|| exit(0), &|| Err(Errno::EIO)).unwrap_err(), Errno::ESRCH);
+            assert!(!got_sigchld());
+            assert_eq!(reap(), Err(Errno::ECHILD));
+        });
+    }
+
+    #[test]
+    fn what_runs_beside_shares_memory_and_descriptors_but_not_the_umask() {
+        fork_and_report(|| {
+            super::super::signal::set_mask(&SigSet::all()).unwrap();
+            let mut list = vec![1];
+            let before = umask(Mode::from_bits_truncate(0o27));
+            let file = beside(|| {
+                umask(Mode::empty());
+                list.push(2);
+                File::open("/dev/null").unwrap()
+            });
+            assert_eq!(list, [1, 2]);
+            assert!(file.unwrap().metadata().is_ok());
+            assert_eq!(umask(before), Mode::from_bits_truncate(0o27));
+            let killed = beside(|| super::super::signal::raise(libc::SIGKILL));
+            assert_eq!(killed, Err(Errno::ESRCH));
+            assert!(!got_sigchld());
+            assert_eq!(reap(), Err(Errno::ECHILD));
+        });
+    }
 }
