@@ -1,10 +1,13 @@
 //! `fd-open`: descriptors from other namespaces and processes.
 
+use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
+use libctr::Context;
 use libctr::open::Opening;
 use libctr::process::Exec;
+use libctr::sys::fd::duplicate;
 
 use crate::cli::{Chain, Failure, Tool, become_program, require, usage};
 
@@ -14,12 +17,17 @@ use crate::cli::{Chain, Failure, Tool, become_program, require, usage};
 #[argh(
     help_triggers("-h", "--help"),
     example = "fd-open --tcp 0.0.0.0:80=WEB,netns=/run/netns/blue --file /etc/app.conf=CONF,mntns=pid:42 -- env",
-    note = "Sockets: netns=NSREF, nonblock, reuseaddr, reuseport, v6only, freebind, transparent, keepalive, nodelay, broadcast, dev=NAME, \
-            mark=N, rcvbuf=BYTES, sndbuf=BYTES; tcp, udp and unix also connect, else they are bound; what has connections listens, \
-            with backlog=N; unix: type=stream|dgram|seqpacket, mode=OCTAL; netlink: groups=N; packet: link=NAME, type=raw|dgram.\n\
-            Files: mntns=NSREF, root=DIR; write, rdwr or path, else read; append, create, excl, trunc, mode=OCTAL, directory, nofollow, \
-            nonblock; beneath, no_symlinks, no_xdev; magiclinks, without which those of /proc are refused.\n\
-            Tun: netns=NSREF, tap, multi_queue, vnet_hdr.\n\
+    note = "Sockets: netns=NSREF, nonblock, reuseaddr, reuseport, v6only[=on|off], freebind, transparent, keepalive, nodelay, \
+            defer_accept=SECONDS, broadcast, dev=NAME, mark=N, rcvbuf=BYTES, sndbuf=BYTES; tcp, udp and unix also connect, else they are \
+            bound; what has connections listens, with backlog=N, unless nolisten; unix: type=stream|dgram|seqpacket, mode=OCTAL, \
+            mntns=NSREF; netlink: groups=N; packet: link=NAME, type=raw|dgram. The scope of an address is a name or a number: \
+            [fe80::1%eth0]:80. FAMILY is inet, inet6, unix, netlink, packet or vsock, TYPE stream, dgram, raw or seqpacket, each PROTOCOL \
+            a name or a number.\n\
+            Files: mntns=NSREF, root=DIR|fd:N|env:VAR; write, rdwr or path, else read; append, create, excl, trunc, mode=OCTAL, directory, \
+            nofollow, nonblock, without which a FIFO is waited for; beneath, no_symlinks, no_xdev; magiclinks, without which those of /proc \
+            are refused.\n\
+            Tun: netns=NSREF, tap, multi_queue, vnet_hdr, nonblock.\n\
+            Files that were made, of sockets too, are removed if a later one fails or PROGRAM cannot be executed.\n\
             NAME is letters, digits and _. In a path \\054 is a comma.\n\
             Exit status: that of PROGRAM; 125 this tool failed, 126 PROGRAM cannot be executed, 127 not found."
 )]
@@ -39,6 +47,9 @@ pub struct FdOpen {
     /// a packet socket, for an Ethernet protocol such as 0x0800, or all
     #[argh(option, arg_name = "PROTOCOL=NAME[,OPTS]", from_str_fn(packet))]
     packet: Vec<Opening>,
+    /// a socket of any kind that is only opened, as inet:raw:icmp
+    #[argh(option, arg_name = "FAMILY:TYPE:PROTOCOL=NAME[,OPTS]", from_str_fn(socket))]
+    socket: Vec<Opening>,
     /// a file or directory
     #[argh(option, arg_name = "PATH=NAME[,OPTS]", from_str_fn(file))]
     file: Vec<Opening>,
@@ -70,7 +81,7 @@ macro_rules! parsers {
     };
 }
 parsers!(
-    tcp => tcp, udp => udp, unix => unix, netlink => netlink, packet => packet, file => file, tun => tun, pidfd => process,
+    tcp => tcp, udp => udp, unix => unix, netlink => netlink, packet => packet, socket => socket, file => file, tun => tun, pidfd => process,
     of_process => of_process, netns_of => netns_of, owner => owner, parent => parent
 );
 
@@ -86,6 +97,7 @@ impl Tool for FdOpen {
             self.unix,
             self.netlink,
             self.packet,
+            self.socket,
             self.file,
             self.tun,
             self.pidfd,
@@ -103,8 +115,14 @@ impl Tool for FdOpen {
                 return Err(usage(&opening.variable(), "is the name of two descriptors"));
             }
         }
+        // gone again unless this process becomes the program
+        let mut files = Vec::new();
         for opening in &wanted {
-            let number = program.pass(opening.open()?, None)?;
+            let (fd, made) = opening.open_undoable()?;
+            files.extend(made);
+            // what was open meanwhile took the low numbers, and a shell can use 0 to 9 only
+            let low = duplicate(fd.as_raw_fd(), 3).context("duplicate descriptor of", opening.variable())?;
+            let number = program.pass(if low.as_raw_fd() < fd.as_raw_fd() { low } else { fd }, None)?;
             program.set_var(opening.variable(), number.to_string());
         }
         Err(become_program(program))

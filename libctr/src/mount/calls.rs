@@ -50,7 +50,7 @@ impl Line {
         let attach = || format!("move_mount({target})");
         let lock = || {
             vec![
-                "clone3(CLONE_FILES)".to_owned(),
+                "clone3()".to_owned(),
                 "unshare(CLONE_NEWUSER|CLONE_NEWNS)".to_owned(),
                 format!("open_tree({target}, OPEN_TREE_CLONE|AT_RECURSIVE)"),
             ]

@@ -317,7 +317,7 @@ impl Tree {
             unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
         };
         let copy = || open_tree(AT_FDCWD, c".", OPEN_TREE_CLONE | AT_RECURSIVE as u32);
-        sys::clone::open_elsewhere(go, copy).map(Tree::from_fd).map_err(|(_, errno)| errno)
+        sys::clone::open_elsewhere(&[mounted], &go, &copy)?.map(Tree::from_fd)
     }
 }
 

@@ -3,16 +3,14 @@
 //! rtnetlink handles a request while it is being sent: when send(2) returns, the answer is there. So nothing here ever
 //! blocks, and an answer that is missing is an error at once.
 
-use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use netlink_sys::{Socket as RawSocket, SocketAddr};
-use nix::sched::{CloneFlags, setns};
 
 use super::InterfaceName;
 use super::message::{Message, attributes, str_of, u32_of};
 use crate::error::{Context, Errno, Error, Result};
-use crate::sys::clone::open_elsewhere;
+use crate::ns::{Kind, open_in};
 
 const NLM_F_REQUEST: u16 = libc::NLM_F_REQUEST as u16;
 const NLM_F_ACK: u16 = libc::NLM_F_ACK as u16;
@@ -117,13 +115,13 @@ impl Socket {
         Ok(Socket { socket, sequence: 0 })
     }
 
-    /// Opens a socket in another network namespace. A thread of its own goes there: the caller's stays where it is.
+    /// Opens a socket in another network namespace. A child goes there: the caller stays where it is.
     ///
     /// # Errors
-    /// EPERM: setns(2) needs CAP_SYS_ADMIN both in the caller's user namespace and in the one that owns `netns`. EINVAL:
-    /// `netns` is no network namespace. Those of [`Socket::open`].
+    /// EPERM: setns(2) needs CAP_SYS_ADMIN both in the caller's user namespace and in the one that owns `netns`, unless the caller
+    /// may enter that one. EINVAL: `netns` is no network namespace. Those of [`Socket::open`].
     pub fn open_in(netns: impl AsFd) -> Result<Self> {
-        Socket::set_up(open_in_netns(netns.as_fd(), OPEN, "", raw)?)
+        Socket::set_up(open_in(netns.as_fd(), Kind::Net, &"", &[], &raw)?.context(OPEN, "")?)
     }
 
     /// Starts a series of requests that is undone as a whole unless it is [committed](Transaction::commit).
@@ -374,29 +372,6 @@ const OPEN: &str = "open netlink socket";
 fn raw() -> nix::Result<OwnedFd> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
     socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
-}
-
-/// What `open` opens in a network namespace, which this process does not enter: a child does. `operation` and `object` are what messages
-/// call it.
-pub(super) fn open_in_netns(
-    netns: BorrowedFd<'_>,
-    operation: &'static str,
-    object: impl fmt::Display,
-    open: impl FnOnce() -> nix::Result<OwnedFd>,
-) -> Result<OwnedFd> {
-    open_elsewhere(|| setns(netns, CloneFlags::CLONE_NEWNET), open).map_err(|(entered, errno)| {
-        if entered {
-            return Error::new(operation, object, errno);
-        }
-        let error = Error::new("enter network namespace", "", errno);
-        match errno {
-            Errno::EPERM => {
-                error.with_hint("this needs CAP_SYS_ADMIN in the user namespace that owns it, and in the caller's own")
-            }
-            Errno::EINVAL => error.with_reason("the descriptor is no network namespace"),
-            _ => error,
-        }
-    })
 }
 
 fn errno(error: std::io::Error) -> Errno {

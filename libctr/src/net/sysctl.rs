@@ -11,8 +11,8 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::netlink::open_in_netns;
 use crate::error::{Context, Errno, Error, Result, show};
+use crate::ns::{Kind, open_in};
 
 /// `NAME=VALUE`, the name below `net`.
 ///
@@ -33,7 +33,7 @@ pub struct Sysctl {
 }
 
 impl Sysctl {
-    /// Sets it in the caller's network namespace, or in `netns` (from a thread that goes there). Returns what restores the
+    /// Sets it in the caller's network namespace, or in `netns` (from a child that goes there). Returns what restores the
     /// former value.
     ///
     /// # Errors
@@ -51,11 +51,11 @@ impl Sysctl {
         // which network namespace the files are those of is decided when they are opened
         let open = || openat2(&root, self.path.as_str(), how);
         let file = match &netns {
-            Some(netns) => open_in_netns(netns.as_fd(), "set sysctl", self, open)?,
-            None => open().context("set sysctl", self)?,
+            Some(netns) => open_in(netns.as_fd(), Kind::Net, &"", &[root.as_fd()], &open)?,
+            None => open(),
         };
         let mut former = String::new();
-        let mut file = File::from(file);
+        let mut file = File::from(file.context("set sysctl", self)?);
         file.read_to_string(&mut former).context("read sysctl", show(&self.path))?;
         file.write_all_at(self.value.as_bytes(), 0).context("set sysctl", self)?;
         Ok(Sysctl { path: self.path.clone(), value: former.trim_end().to_owned() })

@@ -7,9 +7,10 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::InterfaceName;
-use super::netlink::{Transaction, open_in_netns};
+use super::netlink::Transaction;
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::idmap::Id;
+use crate::ns::{Kind, open_in};
 use crate::sys::net::{self, TunSetting};
 
 /// A tun device, which carries IP packets, or a tap device, which carries Ethernet frames:
@@ -45,13 +46,13 @@ impl Tun {
     fn attach(&self, name: &InterfaceName, netns: Option<BorrowedFd<'_>>, more: i32) -> Result<OwnedFd> {
         const DEVICE: &str = "/dev/net/tun";
         // the network namespace is decided when the device is opened
-        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
         let open = || openat(AT_FDCWD, DEVICE, flags, Mode::empty());
         let device = match netns {
-            Some(netns) => open_in_netns(netns, "open", DEVICE, open),
-            None => open().context("open", DEVICE),
+            Some(netns) => open_in(netns, Kind::Net, &"", &[], &open)?,
+            None => open(),
         };
-        let device = device.map_err(|error| match error.errno() {
+        let device = device.context("open", DEVICE).map_err(|error| match error.errno() {
             Errno::ENOENT | Errno::ENODEV => {
                 error.with_hint("the module tun is not loaded, or its node is missing here")
             }

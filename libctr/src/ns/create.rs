@@ -111,7 +111,7 @@ impl Create {
     pub fn create(&self) -> Result<Vec<Namespace>> {
         self.validate()?;
         let (ours, theirs) = pair()?;
-        let (pid, pidfd) = sys::clone::clone3(CloneFlags::empty(), None, || {
+        let (pid, pidfd) = sys::clone::helper(|| {
             sys::fd::close(ours.as_raw_fd());
             report(&theirs, self.in_child(&theirs))
         })
@@ -243,7 +243,7 @@ impl Create {
         let (uid, gid) = (text(&self.uid_map), text(&self.gid_map));
         let files = [("setgroups", setgroups), ("uid_map", uid.as_str()), ("gid_map", gid.as_str())];
         let (ours, theirs) = pair()?;
-        let (pid, pidfd) = sys::clone::clone3(CloneFlags::empty(), None, || {
+        let (pid, pidfd) = sys::clone::helper(|| {
             sys::fd::close(ours.as_raw_fd());
             let write_all = || {
                 setns_user(parent)?;

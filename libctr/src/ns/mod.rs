@@ -5,6 +5,7 @@
 //! [`NsRef`] is how a person names one. See namespaces(7).
 
 mod create;
+mod elsewhere;
 mod reference;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::mount::Tree;
 use crate::{process, sys};
 
 pub use create::{Create, Propagation, TimeOffsets, make};
+pub(crate) use elsewhere::open_in;
 pub use reference::NsRef;
 
 /// The kinds of namespaces(7).

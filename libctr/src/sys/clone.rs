@@ -3,9 +3,12 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
-use nix::sys::stat::Mode;
+use nix::sys::prctl::{set_dumpable, set_pdeathsig};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::{check, owned};
@@ -28,57 +31,134 @@ pub fn clone3(
     child: impl FnOnce() -> i32,
 ) -> nix::Result<(Pid, OwnedFd)> {
     let namespaces = flags.bits() as u32 as u64 & NAMESPACES;
-    clone_with(namespaces, cgroup, child)
+    clone_with(namespaces, libc::SIGCHLD, cgroup, child)
 }
 
-/// What a short-lived child opens, where it puts itself first: in a namespace, for example, that the caller must not enter. Of the
-/// child's two steps, the first is tried before the second; a failure says which of them it was.
-///
-/// Both run in a child that shares the caller's descriptors: see [`clone3`] for what it may do.
+/// As [`clone3`] in no new namespaces, for a child of which the rest of the program needs to know nothing: its end sends no
+/// SIGCHLD, and [`wait_exit`] learns of it also where SIGCHLD is ignored.
 ///
 /// # Errors
-/// Whether `go` was done, and the errno of the step that failed.
+/// Those of clone3(2).
+pub(crate) fn helper(child: impl FnOnce() -> i32) -> nix::Result<(Pid, OwnedFd)> {
+    clone_with(0, 0, None, child)
+}
+
+/// What a short-lived child opens, where it puts itself first: in a namespace, for example, that the caller must not enter. The inner
+/// result is that of `open`, the outer one that of `go`.
+///
+/// Processes of a user namespace that the child enters may do to it what they like but for this: nobody may trace it
+/// (`PR_SET_DUMPABLE`), and of the caller's descriptors it has `keep` only. What it opens comes back through a socket. It dies with the
+/// caller. See [`clone3`] for what `go` and `open` may do.
+///
+/// # Errors
+/// That of `go`, or of clone3(2) and the like. ESRCH: the child was killed.
+#[doc(alias = "SCM_RIGHTS")]
 pub(crate) fn open_elsewhere(
-    go: impl FnOnce() -> nix::Result<()>,
-    open: impl FnOnce() -> nix::Result<OwnedFd>,
-) -> Result<OwnedFd, (bool, Errno)> {
-    /// Tells the failure of `go`; errnos are smaller.
-    const NOT_THERE: i32 = 0x80;
-    // the child puts what it opens in the place of this one
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let place = nix::fcntl::open(c"/", flags, Mode::empty()).map_err(|errno| (false, errno))?;
-    let child = || {
-        if let Err(errno) = go() {
-            return errno as i32 | NOT_THERE;
-        }
-        match open().and_then(|file| super::fd::replace(file, place.as_fd())) {
-            Ok(()) => 0,
-            Err(errno) => errno as i32,
+    keep: &[BorrowedFd<'_>],
+    go: &dyn Fn() -> nix::Result<()>,
+    open: &dyn Fn() -> nix::Result<OwnedFd>,
+) -> nix::Result<nix::Result<OwnedFd>> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let arrive = || {
+        set_dumpable(false)?;
+        // that it may not be traced holds also where a filter forbids this
+        let _ = super::fd::close_all_but(keep, theirs.as_fd());
+        go()?;
+        // not before, since a change of credentials takes it back
+        set_pdeathsig(Signal::SIGKILL)?;
+        match poll(&mut [PollFd::new(theirs.as_fd(), PollFlags::empty())], PollTimeout::ZERO)? {
+            0 => Ok(()),
+            _ => Err(Errno::EPIPE),
         }
     };
-    let (_, pidfd) = clone_with(libc::CLONE_FILES as u64, None, child).map_err(|errno| (false, errno))?;
-    loop {
-        match wait_exit(&pidfd) {
-            Ok((libc::CLD_EXITED, 0)) => return Ok(place),
-            Ok((libc::CLD_EXITED, status)) => {
-                return Err((status & NOT_THERE == 0, Errno::from_raw(status & !NOT_THERE)));
-            }
-            Ok(_) => return Err((false, Errno::ESRCH)),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err((false, errno)),
-        }
+    let send = |there: Option<Errno>, opened: Option<Errno>, file: Option<BorrowedFd<'_>>| {
+        let number = |errno: Option<Errno>| errno.map_or(0, |errno| errno as u8);
+        super::fd::send(theirs.as_fd(), [number(there), number(opened)], file)
+    };
+    let (_, pidfd) = helper(|| {
+        let _ = match arrive().map(|()| open()) {
+            Err(errno) => send(Some(errno), None, None),
+            Ok(Err(errno)) => send(None, Some(errno), None),
+            Ok(Ok(file)) => send(None, None, Some(file.as_fd())).or_else(|errno| send(None, Some(errno), None)),
+        };
+        0
+    })?;
+    drop(theirs);
+    let received = super::fd::receive(ours.as_fd());
+    while wait_exit(&pidfd) == Err(Errno::EINTR) {}
+    match received? {
+        Some(([0, 0], Some(file))) => Ok(Ok(file)),
+        Some(([0, errno], None)) => Ok(Err(Errno::from_raw(errno.into()))),
+        Some(([errno, _], _)) => Err(Errno::from_raw(errno.into())),
+        None => Err(Errno::ESRCH),
     }
 }
 
-fn clone_with(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> nix::Result<(Pid, OwnedFd)> {
-    let namespaces = flags;
+/// As [`open_elsewhere`], some four times faster, and as fast however large the caller is. **Not for what enters a user namespace**: the
+/// child shares the caller's memory and descriptors.
+///
+/// # Errors
+/// As [`open_elsewhere`].
+#[doc(alias = "vfork")]
+pub(crate) fn open_beside(
+    keep: &[BorrowedFd<'_>],
+    go: &dyn Fn() -> nix::Result<()>,
+    open: &dyn Fn() -> nix::Result<OwnedFd>,
+) -> nix::Result<nix::Result<OwnedFd>> {
+    match beside(|| go().map(|()| open())) {
+        // before Linux 6.1, where the caller's children get another time namespace
+        Err(Errno::EINVAL) => open_elsewhere(keep, go, open),
+        done => done?,
+    }
+}
+
+/// Runs `run` in a child that has namespaces, a working directory and a umask of its own, and shares all else with the caller,
+/// memory and descriptors too, whose thread stands still meanwhile. It may use that memory as it is (allocate also), but little
+/// stack: 64 KiB.
+///
+/// # Errors
+/// Those of clone(2). ESRCH: the child was killed.
+fn beside<T, F: FnOnce() -> T>(run: F) -> nix::Result<T> {
+    struct Work<F, T> {
+        run: Option<F>,
+        result: Option<T>,
+    }
+    extern "C" fn main<T, F: FnOnce() -> T>(work: *mut libc::c_void) -> libc::c_int {
+        let _exit_on_unwind = ExitOnDrop;
+        // SAFETY: it is the `work` below, which nobody else uses before this child has ended
+        let work = unsafe { &mut *work.cast::<Work<F, T>>() };
+        work.result = work.run.take().map(|run| run());
+        exit(0)
+    }
+    let mut work = Work { run: Some(run), result: None };
+    let mut stack = Vec::<u128>::with_capacity(4096);
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES;
+    // no handler of the caller's may run in the child
+    let mask = super::signal::set_mask(&SigSet::all())?;
+    // SAFETY: until the child has ended, by itself or by a signal, CLONE_VFORK holds this thread here, so that the child has its
+    // thread-local state and `work` to itself; the stack is its own, aligned, and outlives it.
+    let pid = unsafe { libc::clone(main::<T, F>, top.cast(), flags, (&raw mut work).cast()) };
+    let pid = check(pid.into());
+    let _ = super::signal::set_mask(&mask);
+    let pid = Pid::from_raw(pid? as i32);
+    while waitpid(pid, Some(WaitPidFlag::__WALL)) == Err(Errno::EINTR) {}
+    work.result.ok_or(Errno::ESRCH)
+}
+
+fn clone_with(
+    namespaces: u64,
+    exit_signal: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> nix::Result<(Pid, OwnedFd)> {
     let mut pidfd: libc::c_int = -1;
     let mut args = libc::clone_args {
         flags: namespaces | libc::CLONE_PIDFD as u64,
         pidfd: &raw mut pidfd as u64,
         child_tid: 0,
         parent_tid: 0,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal: exit_signal as u64,
         stack: 0,
         stack_size: 0,
         tls: 0,
@@ -94,7 +174,7 @@ fn clone_with(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -
     // `args` and `pidfd` outlive the call.
     let mut ret = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     if ret < 0 && cgroup.is_none() && matches!(Errno::last(), Errno::ENOSYS | Errno::EPERM) {
-        let flags = namespaces | (libc::CLONE_PIDFD | libc::SIGCHLD) as u64;
+        let flags = namespaces | (libc::CLONE_PIDFD | exit_signal) as u64;
         // SAFETY: as above. The third argument is where CLONE_PIDFD stores the descriptor on every architecture.
         ret = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
     }
@@ -201,7 +281,7 @@ pub fn wait_exit(pidfd: impl AsFd) -> nix::Result<(i32, i32)> {
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let id = pidfd.as_fd().as_raw_fd() as libc::id_t;
     // SAFETY: the kernel fills `info`.
-    check(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED) }.into())?;
+    check(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::__WALL) }.into())?;
     // SAFETY: waitid succeeded, so that these fields are the ones of SIGCHLD.
     Ok((info.si_code, unsafe { info.si_status() }))
 }
@@ -235,4 +315,72 @@ pub fn reap() -> nix::Result<Option<(Pid, i32, i32)>> {
 pub fn signal_child(pid: Pid, signal: i32) {
     // SAFETY: takes numbers only.
     unsafe { libc::kill(pid.as_raw(), signal) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::SigSet;
+    use nix::sys::stat::{Mode, umask};
+    use std::fs::File;
+
+    /// Whether SIGCHLD, which must be blocked, is pending.
+    fn got_sigchld() -> bool {
+        std::fs::read_to_string("/proc/self/status").unwrap().lines().any(|line| {
+            let pending = line.strip_prefix("ShdPnd:").map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+            pending.is_some_and(|mask| mask & (1 << (libc::SIGCHLD - 1)) != 0)
+        })
+    }
+
+    #[test]
+    fn what_opens_elsewhere_has_no_more_than_it_needs_and_is_not_heard_of() {
+        fork_and_report(|| {
+            super::super::signal::set_mask(&SigSet::all()).unwrap();
+            let (kept, secret) = (File::open("/dev/null").unwrap(), File::open("/etc/passwd").unwrap());
+            let umask_before = umask(Mode::from_bits_truncate(0o22));
+            let opened = open_elsewhere(
+                &[kept.as_fd()],
+                &|| {
+                    umask(Mode::empty());
+                    assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false));
+                    Ok(())
+                },
+                &|| {
+                    assert!(!super::super::fd::is_open(secret.as_raw_fd()) && !super::super::fd::is_open(0));
+                    super::super::fd::duplicate(kept.as_raw_fd(), 0)
+                },
+            );
+            let opened = opened.unwrap().unwrap();
+            assert_eq!(nix::sys::stat::fstat(&opened).unwrap().st_rdev, nix::sys::stat::fstat(&kept).unwrap().st_rdev);
+            assert_eq!(umask(umask_before), Mode::from_bits_truncate(0o22));
+            assert_eq!(nix::sys::prctl::get_dumpable(), Ok(true));
+            let failed = open_elsewhere(&[], &|| Err(Errno::EXDEV), &|| Err(Errno::EIO));
+            assert_eq!(failed.unwrap_err(), Errno::EXDEV);
+            assert_eq!(open_elsewhere(&[], &|| Ok(()), &|| Err(Errno::EIO)).unwrap().unwrap_err(), Errno::EIO);
+            assert_eq!(open_elsewhere(&[], &|| exit(0), &|| Err(Errno::EIO)).unwrap_err(), Errno::ESRCH);
+            assert!(!got_sigchld());
+            assert_eq!(reap(), Err(Errno::ECHILD));
+        });
+    }
+
+    #[test]
+    fn what_runs_beside_shares_memory_and_descriptors_but_not_the_umask() {
+        fork_and_report(|| {
+            super::super::signal::set_mask(&SigSet::all()).unwrap();
+            let mut list = vec![1];
+            let before = umask(Mode::from_bits_truncate(0o27));
+            let file = beside(|| {
+                umask(Mode::empty());
+                list.push(2);
+                File::open("/dev/null").unwrap()
+            });
+            assert_eq!(list, [1, 2]);
+            assert!(file.unwrap().metadata().is_ok());
+            assert_eq!(umask(before), Mode::from_bits_truncate(0o27));
+            let killed = beside(|| super::super::signal::raise(libc::SIGKILL));
+            assert_eq!(killed, Err(Errno::ESRCH));
+            assert!(!got_sigchld());
+            assert_eq!(reap(), Err(Errno::ECHILD));
+        });
+    }
 }

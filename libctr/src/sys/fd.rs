@@ -50,17 +50,6 @@ pub(crate) fn place(from: BorrowedFd<'_>, to: RawFd) -> nix::Result<()> {
     check(unsafe { libc::dup2(from.as_raw_fd(), to) }.into()).map(drop)
 }
 
-/// Makes the number of `at` refer to `file`, close-on-exec: whoever owns that number owns `file` from now on.
-///
-/// # Errors
-/// EINTR, EBUSY: see dup3(2).
-#[doc(alias = "dup3")]
-pub(crate) fn replace(file: OwnedFd, at: BorrowedFd<'_>) -> nix::Result<()> {
-    use std::os::fd::AsRawFd;
-    // SAFETY: takes numbers only; the number stays that of an open descriptor all the time.
-    check(unsafe { libc::dup3(file.as_raw_fd(), at.as_raw_fd(), libc::O_CLOEXEC) }.into()).map(drop)
-}
-
 /// Closes every descriptor from `first` to `last`, both included (Linux 5.9).
 ///
 /// Only for the moment before execve(2), or in a new child: whoever owned them in this process owns nothing afterwards.
@@ -81,6 +70,84 @@ pub(crate) fn close_range(first: u32, last: u32) -> nix::Result<()> {
 pub fn cloexec_range(first: u32, last: u32) -> nix::Result<()> {
     // SAFETY: takes numbers only, and closes nothing now.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
+}
+
+/// Closes every descriptor but these. Allocates nothing.
+///
+/// Only for a new child, like [`close_range`].
+///
+/// # Errors
+/// Those of [`close_range`].
+pub(crate) fn close_all_but(keep: &[BorrowedFd<'_>], and: BorrowedFd<'_>) -> nix::Result<()> {
+    use std::os::fd::AsRawFd;
+    let mut first = 0;
+    loop {
+        let kept = keep.iter().chain([&and]).map(|fd| fd.as_raw_fd() as u32).filter(|number| *number >= first).min();
+        match kept {
+            Some(number) if number == first => {}
+            Some(number) => close_range(first, number - 1)?,
+            None => return close_range(first, u32::MAX),
+        }
+        first = kept.map_or(first, |number| number + 1);
+    }
+}
+
+/// Sends two bytes, and perhaps a descriptor, through a unix socket. Allocates nothing.
+///
+/// # Errors
+/// EPIPE: the other end is closed. ETOOMANYREFS: too many descriptors are on their way.
+#[doc(alias = "sendmsg")]
+#[doc(alias = "SCM_RIGHTS")]
+pub(crate) fn send(socket: BorrowedFd<'_>, mut bytes: [u8; 2], fd: Option<BorrowedFd<'_>>) -> nix::Result<()> {
+    use std::os::fd::AsRawFd;
+    #[repr(C)]
+    struct Control {
+        header: libc::cmsghdr,
+        fd: libc::c_int,
+    }
+    // SAFETY: all zeroes is valid for these three, also for the fields that only some C libraries have.
+    let (mut message, mut control): (libc::msghdr, Control) = unsafe { std::mem::zeroed() };
+    let mut data = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    message.msg_iov = &raw mut data;
+    message.msg_iovlen = 1;
+    if let Some(fd) = fd {
+        control.header.cmsg_len = (std::mem::offset_of!(Control, fd) + size_of::<libc::c_int>()) as _;
+        control.header.cmsg_level = libc::SOL_SOCKET;
+        control.header.cmsg_type = libc::SCM_RIGHTS;
+        control.fd = fd.as_raw_fd();
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = size_of::<Control>() as _;
+    }
+    // SAFETY: `message` points to what lives until after the call.
+    check(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) } as _).map(drop)
+}
+
+/// Waits for what [`send`] sent; `None` where the other end was closed instead.
+///
+/// # Errors
+/// EMFILE: there is no room for the descriptor.
+pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Option<([u8; 2], Option<OwnedFd>)>> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    use std::os::fd::AsRawFd;
+    let mut bytes = [0; 2];
+    let mut data = [std::io::IoSliceMut::new(&mut bytes)];
+    let mut space = nix::cmsg_space!(RawFd);
+    let message = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    let count = message.bytes;
+    if message.flags.contains(MsgFlags::MSG_CTRUNC) {
+        return Err(Errno::EMFILE);
+    }
+    let fd = message.cmsgs()?.find_map(|control| match control {
+        // SAFETY: the kernel has just made it for us.
+        ControlMessageOwned::ScmRights(fds) => fds.first().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }),
+        _ => None,
+    });
+    Ok((count == bytes.len()).then_some((bytes, fd)))
 }
 
 /// Closes one descriptor by number; an error of close(2) says nothing, the number is free afterwards.

@@ -72,6 +72,18 @@ pub fn socket(family: i32, kind: SockType, flags: SockFlag, protocol: i32) -> ni
     owned(unsafe { libc::socket(family, kind as i32 | flags.bits(), protocol) }.into())
 }
 
+/// Sets an option of a socket.
+///
+/// # Errors
+/// ENOPROTOOPT: the socket has no such option. Others of setsockopt(2).
+#[doc(alias = "setsockopt")]
+pub fn set_option(socket: impl AsFd, level: i32, name: i32, value: &[u8]) -> nix::Result<()> {
+    let length = value.len() as libc::socklen_t;
+    // SAFETY: the kernel reads as many bytes as are there.
+    check(unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, value.as_ptr().cast(), length) }.into())
+        .map(drop)
+}
+
 /// The number of an interface in the network namespace of a socket.
 ///
 /// # Errors
