@@ -209,14 +209,14 @@ fn a_registry_that_cannot_be_trusted_gives_nothing() {
     let messages: Vec<&str> = run.stderr.lines().filter(|line| !line.starts_with("hint:")).collect();
     assert_eq!(messages.len(), 5, "{}", run.stderr);
     assert!(
-        messages[0].starts_with("idmap-alloc: read registry /tmp/ids: line 4 of file ranges is cut off"),
+        messages[0].starts_with("idmap-alloc: read /tmp/ids/ranges: line 4 is cut off: it is damaged (EINVAL)"),
         "{messages:?}"
     );
     assert!(
-        messages[1].starts_with("nsfd-create: read registry /tmp/ids: line 4 of file ranges is cut off"),
+        messages[1].starts_with("nsfd-create: read /tmp/ids/ranges: line 4 is cut off: it is damaged (EINVAL)"),
         "{messages:?}"
     );
-    assert!(messages[2].starts_with("idmap-alloc: read registry /tmp/ids: "), "{messages:?}");
+    assert!(messages[2].starts_with("idmap-alloc: read /tmp/ids/ranges: line 1 is "), "{messages:?}");
     assert_eq!(
         messages[4],
         "idmap-alloc: use as registry /tmp/ids: it is another user's, or others may write to it (EPERM)"
@@ -254,6 +254,107 @@ fn a_range_is_free_when_its_holder_is_gone() {
         "{}",
         run.stderr
     );
+}
+
+#[test]
+fn who_cannot_be_looked_at_keeps_its_range() {
+    // each time a holder lives, and something hides that: the next range is another one
+    let threads = "perl -Mthreads -e 'threads->create(sub { sleep 60 }); syscall(60, 0)'";
+    for (holder, alloc) in [
+        // no descriptor is left to look with
+        ("sleep 60", "for n in 5 6 7 8 9; do prlimit --nofile=$n idmap-alloc --count 10; done"),
+        // a name that is no text
+        ("perl -e '$0 = qq(\\xff\\xfe); sleep 60'", "idmap-alloc --count 10"),
+        // only its first thread has ended
+        (threads, "grep -q Z /proc/$!/stat && idmap-alloc --count 10"),
+        // hidden in /proc
+        (
+            "setpriv --reuid 1 --regid 1 --clear-groups sleep 60",
+            "unshare -m sh -c 'mount -t proc -o hidepid=2 p /proc; setpriv --regid 1 --clear-groups --bounding-set -sys_ptrace idmap-alloc --count 10'",
+        ),
+        // /proc shows another clock
+        ("sleep 60", "unshare -T --boottime 1000 --fork idmap-alloc --count 10"),
+    ] {
+        let run = arena(&format!(
+            "{REGISTRY} {holder} & sleep 0.3; idmap-alloc --count 10 --process $! >/tmp/out; {{ {alloc}; }} >>/tmp/out 2>/tmp/err; sort /tmp/out | uniq -d; \
+             idmap-alloc --list | grep -c pid:$!: ; kill $!; wait 2>/dev/null; idmap-alloc --list | grep -c pid:; rm -r /tmp/*"
+        ));
+        assert_eq!(run.words(), ["1", "0"], "{holder} {alloc}: {}", run.stderr);
+    }
+    // /proc of another pid namespace
+    let run = arena(&format!(
+        "{REGISTRY} unshare -p -m --fork --mount-proc sh -c 'sleep 60 & idmap-alloc --count 10 --process $!; umount /proc; idmap-alloc --count 10; \
+           idmap-alloc --count 10 --process $$; idmap-alloc --pool 1879048192:10 --count 10; kill $!'; rm -r /tmp/*"
+    ));
+    assert_eq!(run.words(), ["0:1879048192:10", "0:1879048202:10"], "{}", run.stderr);
+    assert_eq!(run.stderr.matches("idmap-alloc: use /proc: shows another pid namespace").count(), 2, "{}", run.stderr);
+}
+
+#[test]
+fn a_namespace_that_is_not_the_callers_to_see_holds_nothing() {
+    // root's, of a process that anybody may look at
+    let run = as_user(
+        "nsfd-create -U --owner 2 --uid-map 0:1000:1 --gid-map 0:1000:1 --pin user=/tmp/ns; \
+         user 1 idmap-alloc --count 5 --namespace /tmp/ns; echo $?; user 1 idmap-alloc --list; umount /tmp/ns",
+    );
+    assert_eq!(run.stdout, "1\n", "{}", run.stderr);
+    assert!(
+        run.stderr.starts_with("idmap-alloc: watch namespace user: Stale file handle (ESTALE)\nhint: it is in no user"),
+        "{}",
+        run.stderr
+    );
+    // seen with a right that the next caller has not
+    let run = arena(&format!(
+        "{REGISTRY} nsfd-create -U --owner 2 --uid-map 0:1000:1 --gid-map 0:1000:1 --pin user=/tmp/ns; idmap-alloc --count 5 --namespace /tmp/ns; \
+         setpriv --bounding-set -sys_admin idmap-alloc --count 5; idmap-alloc --list | wc -l; umount /tmp/ns; \
+         tries=0; until [ $(idmap-alloc --list | wc -l) = 1 ] || [ $((tries += 1)) = 100 ]; do sleep 0.02; done; idmap-alloc --list | cut -d' ' -f1; rm -r /tmp/*"
+    ));
+    assert_eq!(run.words(), ["0:1879048192:5", "0:1879048197:5", "2", "0:1879048197:5"], "{}", run.stderr);
+}
+
+#[test]
+fn a_name_is_not_taken_from_its_holder() {
+    let run = arena(&format!(
+        "{REGISTRY} sleep 60 & a=$!; sleep 60 & b=$!; idmap-alloc --count 5 --name web --process $a; idmap-alloc --count 5 --name web --process $a; \
+         idmap-alloc --count 5 --name web --process $b; echo $?; idmap-alloc --count 5 --name web; echo $?; kill $b; wait $b; \
+         idmap-alloc --list | grep -c pid:$a:; kill $a; wait $a; idmap-alloc --count 5 --name web --process $$; idmap-alloc --list | wc -l; \
+         idmap-alloc --name 'a b' --count 5; echo $?; idmap-alloc --name '' --count 5; echo $?; rm -r /tmp/*"
+    ));
+    assert_eq!(run.words().join(" "), "0:1879048192:5 0:1879048192:5 1 1 1 0:1879048192:5 1 2 2", "{}", run.stderr);
+    assert!(
+        run.stderr.starts_with("idmap-alloc: allocate ids 5: web has them already, from 1879048192: pid:"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("(EBUSY)\nhint: its holder is not gone: "), "{}", run.stderr);
+    assert!(run.stderr.contains("option --name \"a b\": is no name of 1 to 255 bytes"), "{}", run.stderr);
+}
+
+#[test]
+fn what_is_in_the_way_of_a_registry_is_named() {
+    let run = arena(&format!(
+        "{REGISTRY} mkdir -p /tmp/ids; for what in 'mkfifo /tmp/ids/ranges' 'mkdir /tmp/ids/ranges' 'mkfifo /tmp/ids/lock' 'mkdir /tmp/ids/lock' \
+           'mkdir /tmp/ids/ranges.new'; do rm -rf /tmp/ids/*; $what; timeout 5 idmap-alloc --count 5; echo $?; done; rm -rf /tmp/ids/*; \
+         mkfifo /tmp/ids/ranges.new; timeout 5 idmap-alloc --count 5; idmap-alloc --registry '' --list; echo $?; \
+         IDMAP_POOL=$(printf '\\377') idmap-alloc --count 1; echo $?; \
+         idmap-alloc --count 5 --pool 500000:10; idmap-alloc --release 1879048192:5 --release 500005:5; echo $?; \
+         idmap-alloc --release 1879048192:5 --release 1879048192:5; echo $?; idmap-alloc --list | wc -l; \
+         idmap-alloc --count 6 >/dev/full; echo $?; idmap-alloc --list | wc -l; \
+         (flock 9; exec sleep 60) 9>/tmp/ids/lock & sleep 0.2; timeout 20 idmap-alloc --list; echo $?; kill $!; rm -r /tmp/*"
+    ));
+    let expected = "1 1 1 1 1 0:1879048192:5 2 2 0:500000:5 1 1 2 1 2 1";
+    assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
+    for message in [
+        "idmap-alloc: use /tmp/ids/ranges: is no file (EINVAL)\nhint: move it away\n",
+        "idmap-alloc: use /tmp/ids/lock: is no file (EINVAL)",
+        "idmap-alloc: open /tmp/ids/lock: Is a directory (EISDIR)",
+        "idmap-alloc: write registry /tmp/ids: File exists (EEXIST)",
+        "idmap-alloc: option --registry \"\": needs a directory",
+        "idmap-alloc: option IDMAP_POOL: is \"\\xff\", which is not UTF-8",
+        "idmap-alloc: lock registry /tmp/ids: another process has kept it locked for 10 s (ETIMEDOUT)\nhint: fuser",
+    ] {
+        assert!(run.stderr.contains(message), "{message}: {}", run.stderr);
+    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Where id ranges come from: a registry and a pool, by option or by environment.
 
+use std::env::VarError;
 use std::ffi::OsString;
 
-use libctr::Error;
 use libctr::idmap::{Holder, IdRange, Pool, Registry};
 use libctr::process::PidRef;
+use libctr::{Error, show};
 
 use crate::cli::{Failure, usage};
 
@@ -26,7 +27,8 @@ pub(crate) fn registry(option: Option<&str>) -> Result<Registry, Failure> {
 pub(crate) fn pool(option: Option<IdRange>) -> Result<Pool, Failure> {
     let from_environment = || match std::env::var(POOL) {
         Ok(text) => text.parse().map(Some).map_err(|error: Error| usage(POOL, error.reason())),
-        Err(_) => Ok(None),
+        Err(VarError::NotUnicode(text)) => Err(usage(POOL, format!("is {}, which is not UTF-8", show(&text)))),
+        Err(VarError::NotPresent) => Ok(None),
     };
     Ok(Pool::of_caller(option.map_or_else(from_environment, |range| Ok(Some(range)))?)?)
 }
@@ -64,7 +66,7 @@ impl Ranges {
 impl Drop for Ranges {
     fn drop(&mut self) {
         for (registry, range) in &self.given {
-            let _ = registry.release(*range);
+            let _ = registry.release(&[*range]);
         }
     }
 }
