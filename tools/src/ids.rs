@@ -33,8 +33,8 @@ pub(crate) fn pool(option: Option<IdRange>) -> Result<Pool, Failure> {
     Ok(Pool::of_caller(option.map_or_else(from_environment, |range| Ok(Some(range)))?)?)
 }
 
-/// Ranges for one container: each count once, held by this process until somebody else does. Released when this is dropped,
-/// unless [kept](Ranges::keep).
+/// Ranges for one container: each count once, held by this process until somebody else does. Released when this is dropped:
+/// not when another program takes over.
 #[derive(Default)]
 pub(crate) struct Ranges {
     given: Vec<(Registry, IdRange)>,
@@ -53,13 +53,17 @@ impl Ranges {
         Ok(range)
     }
 
-    /// Has this holder keep them.
-    pub(crate) fn keep(mut self, holder: impl Fn() -> Result<Holder, Error>) -> Result<(), Failure> {
+    /// Has this holder have them.
+    pub(crate) fn hold(&self, holder: impl Fn() -> Result<Holder, Error>) -> Result<(), Failure> {
         for (registry, range) in &self.given {
             registry.hold(*range, holder()?)?;
         }
-        self.given.clear();
         Ok(())
+    }
+
+    /// Leaves them to their holder.
+    pub(crate) fn keep(mut self) {
+        self.given.clear();
     }
 }
 
