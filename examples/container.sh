@@ -40,15 +40,18 @@ case $step in
         exec <"${0%/*}/report.sh"
         set -- /bin/sh -s -- "$(readlink /proc/self/ns/* | tr '\n' ' ')"
     fi
+    groups=
     if [ "$(id -u)" != 0 ]; then
         if [ "$network" = veth ]; then
             echo "container.sh: a veth needs root of the host: loopback only" >&2
             export CTR_NETWORK=none
         fi
         ids=${CTR_IDS:-subid}
+        # the caller's groups do not come in: a file that is denied to one of them is no longer denied
+        case $ids in root | self) ;; *) groups=allow ;; esac
     fi
     # 1. A user and a network namespace, held by the descriptors that NSFD_USER and NSFD_NET name.
-    exec nsfd-create --user ${own_net:+--net} --uid-map "$ids" --gid-map "$ids" -- sh "$self" 2 "$@" ;;
+    exec nsfd-create --user ${own_net:+--net} --uid-map "$ids" --gid-map "$ids" ${groups:+--setgroups "$groups"} -- sh "$self" 2 "$@" ;;
 
 2)  # 2. A veth pair; the peer is born in the new network namespace.
     # shellcheck disable=SC2086  # several words, here and below

@@ -44,15 +44,18 @@ fn every_form_of_a_map_means_what_it_says() {
         ("", "self", "0 0 1"),
         ("", "all", "0 0 4294967295"),
         ("", "0:5:2,7:1000:1", "0 5 2 7 1000 1"),
+        ("", "root,1:100000:1000", "0 0 1 1 100000 1000"),
+        ("", "auto:10,20:5:1", "0 1879048192 10 20 5 1"),
         ("user 1", "root", "0 1 1"),
         ("user 1", "self", "1 1 1"),
         ("user 1", "subid", "0 200000 65536 65536 300000 10"),
         ("user 1", "0:1:1,1:200000:5,7:200010:1", "0 1 1 1 200000 5 7 200010 1"),
         ("user 1", "auto:1000", "0 200000 1000"),
+        ("user 1", "root,1:200000:5", "0 1 1 1 200000 5"),
     ] {
         let run = as_user(&format!(
             "{who} nsfd-create -U --uid-map {form} --gid-map {form} -- ns-enter --ns user --keep-ids -- \
-             cat /proc/self/uid_map /proc/self/gid_map"
+             cat /proc/self/uid_map /proc/self/gid_map; rm -rf /run/libctr"
         ));
         assert_eq!(run.words().join(" "), format!("{expected} {expected}"), "{who} {form}: {}", run.stderr);
     }
@@ -95,16 +98,27 @@ fn what_denies_a_group_denies_it_inside() {
             assert_eq!(run.stdout, "secret\n", "{ids} {enter}: {}", run.stderr);
         }
     }
-    // nor where it is asked that groups be kept, with all of the user's subordinate ids
-    let run = as_user(
-        "echo secret >/tmp/secret; chgrp 6 /tmp/secret; chmod 604 /tmp/secret; \
-         user 6 nsfd-create -U --uid-map subid --gid-map subid --setgroups deny -- sh -c \
-           'ns-enter --ns user -- true; ns-enter --ns user --keep-ids -- cat /tmp/secret; \
-            ns-enter --ns user --keep-ids -- setpriv --clear-groups cat /tmp/secret'",
-    );
-    assert_eq!(run.stdout, "", "{}", run.stderr);
-    assert!(run.stderr.contains("--keep-ids enters with them"), "{}", run.stderr);
-    assert!(run.stderr.contains("cat: /tmp/secret: Permission denied"), "{}", run.stderr);
+    // nor with all of the user's subordinate ids, where the kernel would let it leave the group
+    for map in ["subid", "auto:10", "root,1:200000:10", "5:200000:1"] {
+        let run = as_user(&format!(
+            "echo secret >/tmp/secret; chgrp 6 /tmp/secret; chmod 604 /tmp/secret; \
+             user 1,6 nsfd-create -U --uid-map {map} --gid-map {map} -- sh -c \
+               'ns-enter --ns user -- cat /tmp/secret; ns-enter --ns user --keep-ids -- cat /tmp/secret; \
+                ns-enter --ns user --uid 5 --gid 5 -- cat /tmp/secret; nsfd-create -U --parent env:NSFD_USER --uid-map 0:5:1 --gid-map 0:5:1 -- \
+                  ns-enter --ns user -- cat /tmp/secret; ns-enter --ns user --keep-ids -- setpriv --clear-groups cat /tmp/secret'"
+        ));
+        assert_eq!(run.stdout, "", "{map}: {}", run.stderr);
+        assert!(run.stderr.contains("--keep-ids enters with them"), "{map}: {}", run.stderr);
+        assert!(run.stderr.contains("cat: /tmp/secret: Permission denied"), "{map}: {}", run.stderr);
+        assert!(run.stderr.contains("setpriv: setgroups failed: Operation not permitted"), "{map}: {}", run.stderr);
+    }
+    // unless that is asked for; who has no such group is not bothered
+    for (groups, options) in [("1,6", "--setgroups allow"), ("1", "")] {
+        let run = as_user(&format!(
+            "user {groups} nsfd-create -U --uid-map subid --gid-map subid {options} -- ns-enter --ns user -- setpriv --groups 5 id -G"
+        ));
+        assert_eq!(run.stdout, "0 5\n", "{}", run.stderr);
+    }
 }
 
 #[test]
@@ -209,14 +223,14 @@ fn a_registry_that_cannot_be_trusted_gives_nothing() {
     let messages: Vec<&str> = run.stderr.lines().filter(|line| !line.starts_with("hint:")).collect();
     assert_eq!(messages.len(), 5, "{}", run.stderr);
     assert!(
-        messages[0].starts_with("idmap-alloc: read registry /tmp/ids: line 4 of file ranges is cut off"),
+        messages[0].starts_with("idmap-alloc: read /tmp/ids/ranges: line 4 is cut off: it is damaged (EINVAL)"),
         "{messages:?}"
     );
     assert!(
-        messages[1].starts_with("nsfd-create: read registry /tmp/ids: line 4 of file ranges is cut off"),
+        messages[1].starts_with("nsfd-create: read /tmp/ids/ranges: line 4 is cut off: it is damaged (EINVAL)"),
         "{messages:?}"
     );
-    assert!(messages[2].starts_with("idmap-alloc: read registry /tmp/ids: "), "{messages:?}");
+    assert!(messages[2].starts_with("idmap-alloc: read /tmp/ids/ranges: line 1 is "), "{messages:?}");
     assert_eq!(
         messages[4],
         "idmap-alloc: use as registry /tmp/ids: it is another user's, or others may write to it (EPERM)"
@@ -254,6 +268,124 @@ fn a_range_is_free_when_its_holder_is_gone() {
         "{}",
         run.stderr
     );
+}
+
+#[test]
+fn who_cannot_be_looked_at_keeps_its_range() {
+    // each time a holder lives, and something hides that: the next range is another one
+    let threads = "perl -Mthreads -e 'threads->create(sub { sleep 60 }); syscall(60, 0)'";
+    for (holder, alloc) in [
+        // no descriptor is left to look with
+        ("sleep 60", "for n in 5 6 7 8 9; do prlimit --nofile=$n idmap-alloc --count 10; done"),
+        // a name that is no text
+        ("perl -e '$0 = qq(\\xff\\xfe); sleep 60'", "idmap-alloc --count 10"),
+        // only its first thread has ended
+        (threads, "grep -q Z /proc/$!/stat && idmap-alloc --count 10"),
+        // hidden in /proc
+        (
+            "setpriv --reuid 1 --regid 1 --clear-groups sleep 60",
+            "unshare -m sh -c 'mount -t proc -o hidepid=2 p /proc; setpriv --regid 1 --clear-groups --bounding-set -sys_ptrace idmap-alloc --count 10'",
+        ),
+        // /proc shows another clock
+        ("sleep 60", "unshare -T --boottime 1000 --fork idmap-alloc --count 10"),
+    ] {
+        let run = arena(&format!(
+            "{REGISTRY} {holder} & sleep 0.3; idmap-alloc --count 10 --process $! >/tmp/out; {{ {alloc}; }} >>/tmp/out 2>/tmp/err; sort /tmp/out | uniq -d; \
+             idmap-alloc --list | grep -c pid:$!: ; kill $!; wait 2>/dev/null; idmap-alloc --list | grep -c pid:; rm -r /tmp/*"
+        ));
+        assert_eq!(run.words(), ["1", "0"], "{holder} {alloc}: {}", run.stderr);
+    }
+    // /proc of another pid namespace
+    let run = arena(&format!(
+        "{REGISTRY} unshare -p -m --fork --mount-proc sh -c 'sleep 60 & idmap-alloc --count 10 --process $!; umount /proc; idmap-alloc --count 10; \
+           idmap-alloc --count 10 --process $$; idmap-alloc --pool 1879048192:10 --count 10; kill $!'; rm -r /tmp/*"
+    ));
+    assert_eq!(run.words(), ["0:1879048192:10", "0:1879048202:10"], "{}", run.stderr);
+    assert_eq!(run.stderr.matches("idmap-alloc: use /proc: shows another pid namespace").count(), 2, "{}", run.stderr);
+}
+
+#[test]
+fn a_namespace_that_is_not_the_callers_to_see_holds_nothing() {
+    // root's, of a process that anybody may look at
+    let run = as_user(
+        "nsfd-create -U --owner 2 --uid-map 0:1000:1 --gid-map 0:1000:1 --pin user=/tmp/ns; \
+         user 1 idmap-alloc --count 5 --namespace /tmp/ns; echo $?; user 1 idmap-alloc --list; umount /tmp/ns",
+    );
+    assert_eq!(run.stdout, "1\n", "{}", run.stderr);
+    assert!(
+        run.stderr.starts_with("idmap-alloc: watch namespace user: Stale file handle (ESTALE)\nhint: it is in no user"),
+        "{}",
+        run.stderr
+    );
+    // seen with a right that the next caller has not
+    let run = arena(&format!(
+        "{REGISTRY} nsfd-create -U --owner 2 --uid-map 0:1000:1 --gid-map 0:1000:1 --pin user=/tmp/ns; idmap-alloc --count 5 --namespace /tmp/ns; \
+         setpriv --bounding-set -sys_admin idmap-alloc --count 5; idmap-alloc --list | wc -l; umount /tmp/ns; \
+         tries=0; until [ $(idmap-alloc --list | wc -l) = 1 ] || [ $((tries += 1)) = 100 ]; do sleep 0.02; done; idmap-alloc --list | cut -d' ' -f1; rm -r /tmp/*"
+    ));
+    assert_eq!(run.words(), ["0:1879048192:5", "0:1879048197:5", "2", "0:1879048197:5"], "{}", run.stderr);
+}
+
+#[test]
+fn without_a_way_to_watch_a_namespace_it_holds_nothing() {
+    // before Linux 6.18, and with a filter
+    for call in
+        ["name_to_handle_at:error=EOPNOTSUPP", "name_to_handle_at:error=ENOSYS", "open_by_handle_at:error=EPERM"]
+    {
+        let run = arena(&format!(
+            "{REGISTRY} strace -f -o /dev/null -e inject={call} nsfd-create -U --map-auto 10 -- true; echo $?; idmap-alloc --list; \
+             map=$(idmap-alloc --count 10 --process $$); nsfd-create -U --uid-map $map --gid-map $map -- ns-enter --ns user -- cat /proc/self/uid_map; \
+             rm -r /tmp/*"
+        ));
+        assert_eq!(run.words().join(" "), "125 0 1879048192 10", "{call}: {}", run.stderr);
+        assert!(run.stderr.starts_with("nsfd-create: watch namespace user: "), "{}", run.stderr);
+        assert!(run.stderr.contains("MAP from $(idmap-alloc --count N --process $$)"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_name_is_not_taken_from_its_holder() {
+    let run = arena(&format!(
+        "{REGISTRY} sleep 60 & a=$!; sleep 60 & b=$!; idmap-alloc --count 5 --name web --process $a; idmap-alloc --count 5 --name web --process $a; \
+         idmap-alloc --count 5 --name web --process $b; echo $?; idmap-alloc --count 5 --name web; echo $?; kill $b; wait $b; \
+         idmap-alloc --list | grep -c pid:$a:; kill $a; wait $a; idmap-alloc --count 5 --name web --process $$; idmap-alloc --list | wc -l; \
+         idmap-alloc --name 'a b' --count 5; echo $?; idmap-alloc --name '' --count 5; echo $?; rm -r /tmp/*"
+    ));
+    assert_eq!(run.words().join(" "), "0:1879048192:5 0:1879048192:5 1 1 1 0:1879048192:5 1 2 2", "{}", run.stderr);
+    assert!(
+        run.stderr.starts_with("idmap-alloc: allocate ids 5: web has them already, from 1879048192: pid:"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("(EBUSY)\nhint: its holder is not gone: "), "{}", run.stderr);
+    assert!(run.stderr.contains("option --name \"a b\": is no name of 1 to 255 bytes"), "{}", run.stderr);
+}
+
+#[test]
+fn what_is_in_the_way_of_a_registry_is_named() {
+    let run = arena(&format!(
+        "{REGISTRY} mkdir -p /tmp/ids; for what in 'mkfifo /tmp/ids/ranges' 'mkdir /tmp/ids/ranges' 'mkfifo /tmp/ids/lock' 'mkdir /tmp/ids/lock' \
+           'mkdir /tmp/ids/ranges.new'; do rm -rf /tmp/ids/*; $what; timeout 5 idmap-alloc --count 5; echo $?; done; rm -rf /tmp/ids/*; \
+         mkfifo /tmp/ids/ranges.new; timeout 5 idmap-alloc --count 5; idmap-alloc --registry '' --list; echo $?; \
+         IDMAP_POOL=$(printf '\\377') idmap-alloc --count 1; echo $?; \
+         idmap-alloc --count 5 --pool 500000:10; idmap-alloc --release 1879048192:5 --release 500005:5; echo $?; \
+         idmap-alloc --release 1879048192:5 --release 1879048192:5; echo $?; idmap-alloc --list | wc -l; \
+         idmap-alloc --count 6 >/dev/full; echo $?; idmap-alloc --list | wc -l; \
+         (flock 9; exec sleep 60) 9>/tmp/ids/lock & sleep 0.2; timeout 20 idmap-alloc --list; echo $?; kill $!; rm -r /tmp/*"
+    ));
+    let expected = "1 1 1 1 1 0:1879048192:5 2 2 0:500000:5 1 1 2 1 2 1";
+    assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
+    for message in [
+        "idmap-alloc: use /tmp/ids/ranges: is no file (EINVAL)\nhint: move it away\n",
+        "idmap-alloc: use /tmp/ids/lock: is no file (EINVAL)",
+        "idmap-alloc: open /tmp/ids/lock: Is a directory (EISDIR)",
+        "idmap-alloc: write registry /tmp/ids: File exists (EEXIST)",
+        "idmap-alloc: option --registry \"\": needs a directory",
+        "idmap-alloc: option IDMAP_POOL: is \"\\xff\", which is not UTF-8",
+        "idmap-alloc: lock registry /tmp/ids: another process has kept it locked for 10 s (ETIMEDOUT)\nhint: fuser",
+    ] {
+        assert!(run.stderr.contains(message), "{message}: {}", run.stderr);
+    }
 }
 
 #[test]
@@ -298,6 +430,22 @@ fn namespaces_are_pinned_and_nothing_is_left_of_a_failure() {
     assert_eq!(run.words(), ["lo", "kept", "125", "blue"], "{}", run.stderr);
     assert!(run.stderr.contains("make file for namespace /run/netns/blue: File exists (EEXIST)"), "{}", run.stderr);
     assert!(run.stderr.contains("option --pin: needs --uts"), "{}", run.stderr);
+    // nor of a program that does not run, or a number that is taken
+    let run = arena(&format!(
+        "{REGISTRY} exec 7</dev/null; nsfd-create -n --pin net=/run/x --fd net=7 -- true; echo $?; nsfd-create -Un --map-auto 5 --pin net=/run/x -- /none; echo $?; \
+         cut -d' ' -f1,2 /tmp/ids/ranges; ls /run/x; nsfd-create -m --pin mnt=/run/x; echo $?; \
+         for n in 2 1024 99999999999 x; do prlimit --nofile=1024 nsfd-create -n --fd net=$n -- true; done; rm -r /tmp/*"
+    ));
+    assert_eq!(run.words().join(" "), "125 127 libctr id end 0 125", "{}", run.stderr);
+    assert!(
+        run.stderr.contains(
+            "bind namespace to /run/x: Invalid argument (EINVAL)\nhint: a mount namespace can be bound on a private"
+        ),
+        "{}",
+        run.stderr
+    );
+    let limit = "a number from 3 on and below 1024, which is RLIMIT_NOFILE (ulimit -n) (EINVAL)";
+    assert_eq!(run.stderr.matches(limit).count(), 4, "{}", run.stderr);
 }
 
 #[test]
@@ -323,7 +471,8 @@ fn wrong_maps_are_refused_by_name() {
         ("010:1000:1", number),
         ("+1:1000:1", number),
         ("0:1:2:3", number),
-        ("0:1000:1,", number),
+        ("0:1000:1,", "is none of INSIDE:OUTSIDE:COUNT, root, self, all, subid, auto:COUNT (EINVAL)"),
+        ("root,0:5:1", "extents 0:0:1 and 0:5:1 overlap (inside ids) (EINVAL)"),
         ("0:1000:1\n", number),
         ("' 0:1000:1'", number),
         ("''", "is none of INSIDE:OUTSIDE:COUNT, root, self, all, subid, auto:COUNT (EINVAL)"),
@@ -336,7 +485,7 @@ fn wrong_maps_are_refused_by_name() {
             if map.starts_with('\'') { map.to_owned() } else { format!("'{map}'") }
         ));
         let first = run.stderr.lines().next().unwrap_or_default();
-        assert!(first.starts_with("nsfd-create: option --uid-map "), "{map:.40}: {first:.300}");
+        assert!(first.starts_with("nsfd-create: option --uid-map"), "{map:.40}: {first:.300}");
         assert!(first.ends_with(message), "{map:.40}: …{}", &first[first.len().saturating_sub(200)..]);
         assert!(!run.stdout.contains("clone") && !run.stdout.contains("unshare("), "{map:.40}: {}", run.stdout);
         assert!(run.stdout.contains("exited with 125"), "{map:.40}: {}", run.stdout);
@@ -393,7 +542,33 @@ fn what_the_machine_forbids_is_explained() {
             "printf 'daemon:1\\n' >/tmp/user/subid; user 1 nsfd-create -U --uid-map subid -- true",
             "nsfd-create: parse /etc/subuid line 1: has not three fields (EINVAL)",
         ),
+        (
+            "printf 'other:0:0\\ndaemon:5:0\\n' >/tmp/user/subid; user 1 nsfd-create -U --uid-map subid -- true",
+            "nsfd-create: parse /etc/subuid line 2: is empty, or passes 4294967294 (EINVAL)\nhint: it needs USER:FIRST:COUNT",
+        ),
+        (
+            "printf 'daemon:5:10\\n1:7:1\\n' >/tmp/user/subid; user 1 nsfd-create -U --uid-map subid -- true",
+            "nsfd-create: ranges of user daemon (1) in /etc/subuid: make id map: extents 0:5:10 and 10:7:1 overlap (outside ids) (EINVAL)",
+        ),
+        (
+            "user 1 nsfd-create -U --owner 5 -- true",
+            "nsfd-create: drop groups for owner 5: Operation not permitted (EPERM)\nhint: this needs CAP_SETUID and CAP_SETGID",
+        ),
         // root
+        (
+            "nsfd-create -U --uid-map 0:1000:10 --gid-map 0:1000:10 -- ns-enter --ns user -- nsfd-create -U --owner 5:50 -- true",
+            "nsfd-create: become group of owner 50: Invalid argument (EINVAL)\nhint: that id is not mapped in the caller's user namespace",
+        ),
+        (
+            "nsfd-create -U --uid-map 0:1000:10 --gid-map 0:1000:10 -- ns-enter --ns user -- sh -c 'echo 0 >/proc/sys/user/max_cgroup_namespaces; \
+             exec ns-enter --new mnt,cgroup,net -- true'",
+            "ns-enter: create namespace mnt,cgroup,net: No space left on device (ENOSPC)\nhint: a limit is reached: user.max_cgroup_namespaces = 0 (here; ",
+        ),
+        (
+            "nsfd-create -U --uid-map 0:1000:10 --gid-map 0:1000:10 -- ns-enter --ns user -- sh -c 'echo 1 >/proc/sys/user/max_mnt_namespaces; \
+             exec ns-enter --new mnt -- ns-enter --new mnt,ipc -- true'",
+            "hint: a limit is reached: user.max_mnt_namespaces = 1, user.max_ipc_namespaces = ",
+        ),
         (
             "setpriv --bounding-set -setfcap --inh-caps -all nsfd-create -U --uid-map 0:0:5 -- true",
             "nsfd-create: write uid_map \"0 0 5\": Operation not permitted (EPERM)\nhint: mapping outside id 0 needs CAP_SETFCAP",

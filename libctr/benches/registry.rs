@@ -25,7 +25,7 @@ fn main() {
     // one is free in the middle, which is the one that must be found
     let mut times: Vec<f64> = (0..ROUNDS)
         .map(|_| {
-            registry.release(ranges[RANGES / 2]).unwrap();
+            registry.release(&[ranges[RANGES / 2]]).unwrap();
             let start = Instant::now();
             let pool = Pool::of_caller(None).unwrap();
             let given = registry.allocate(&pool, 1000, "", process.clone()).unwrap();

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::Error;
-use libctr::idmap::{Holder, IdRange};
+use libctr::idmap::{Holder, IdRange, Registry};
 use libctr::ns::{Kind, NsRef};
 use libctr::process::{Exec, PidRef};
 
@@ -29,26 +29,26 @@ pub struct IdmapAlloc {
     /// give out a range of this many ids
     #[argh(option, arg_name = "N", from_str_fn(count))]
     count: Option<u32>,
-    /// what it is called: the same name gets the same range again
-    #[argh(option, arg_name = "NAME")]
+    /// what it is called: the same name gets the same range again, unless another process or namespace still holds it
+    #[argh(option, arg_name = "NAME", from_str_fn(name))]
     name: Option<String>,
     /// free it when this process has ended
     #[argh(option, arg_name = "PIDREF", from_str_fn(parse))]
     process: Option<PidRef>,
-    /// free it when this user namespace is gone (Linux 6.18)
+    /// free it when this user namespace is gone (Linux 6.18; one that the caller owns, or as root)
     #[argh(option, arg_name = "NSREF", from_str_fn(parse))]
     namespace: Option<NsRef>,
     /// say who holds a range from now on: --process, --namespace, or nobody
     #[argh(option, arg_name = "RANGE", from_str_fn(parse))]
     hold: Option<IdRange>,
-    /// take a range back, FIRST:COUNT or as it was printed; may be repeated
+    /// take a range back, FIRST:COUNT or as it was printed; may be repeated: all or none are taken back
     #[argh(option, arg_name = "RANGE", from_str_fn(parse))]
     release: Vec<IdRange>,
     /// print the ranges that are taken: map, name or -, holder or -
     #[argh(switch)]
     list: bool,
     /// directory of the registry
-    #[argh(option, arg_name = "DIR")]
+    #[argh(option, arg_name = "DIR", from_str_fn(directory))]
     registry: Option<String>,
     /// where ranges are taken from
     #[argh(option, arg_name = "FIRST:COUNT", from_str_fn(parse))]
@@ -60,6 +60,14 @@ fn count(text: &str) -> Result<u32, String> {
         Ok(range) => Ok(range.count()),
         Err(_) => Err("is no number from 1 to 4294967295".to_owned()),
     }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    Registry::check_name(text).map(|()| text.to_owned()).map_err(|error| error.reason().into_owned())
+}
+
+fn directory(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("needs a directory".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 impl IdmapAlloc {
@@ -95,16 +103,16 @@ impl Tool for IdmapAlloc {
         if let Some(count) = self.count {
             let name = self.name.as_deref().unwrap_or_default();
             let range = registry.allocate(&ids::pool(self.pool)?, count, name, self.holder()?)?;
-            // what nobody was told of is nobody's
+            // what nobody was told of is nobody's; one with a name is found again by it, and may have been another's before
             return print(&format!("{}\n", range.extent()))
-                .inspect_err(|_| drop(registry.release(range)))
+                .inspect_err(|_| drop(name.is_empty().then(|| registry.release(&[range]))))
                 .map(|()| ExitCode::SUCCESS);
         }
         if let Some(range) = self.hold {
             registry.hold(range, self.holder()?)?;
         }
-        for range in &self.release {
-            registry.release(*range)?;
+        if !self.release.is_empty() {
+            registry.release(&self.release)?;
         }
         if self.list {
             let line = |entry: libctr::idmap::Entry| {

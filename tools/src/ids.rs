@@ -1,10 +1,11 @@
 //! Where id ranges come from: a registry and a pool, by option or by environment.
 
+use std::env::VarError;
 use std::ffi::OsString;
 
-use libctr::Error;
 use libctr::idmap::{Holder, IdRange, Pool, Registry};
 use libctr::process::PidRef;
+use libctr::{Error, show};
 
 use crate::cli::{Failure, usage};
 
@@ -26,13 +27,14 @@ pub(crate) fn registry(option: Option<&str>) -> Result<Registry, Failure> {
 pub(crate) fn pool(option: Option<IdRange>) -> Result<Pool, Failure> {
     let from_environment = || match std::env::var(POOL) {
         Ok(text) => text.parse().map(Some).map_err(|error: Error| usage(POOL, error.reason())),
-        Err(_) => Ok(None),
+        Err(VarError::NotUnicode(text)) => Err(usage(POOL, format!("is {}, which is not UTF-8", show(&text)))),
+        Err(VarError::NotPresent) => Ok(None),
     };
     Ok(Pool::of_caller(option.map_or_else(from_environment, |range| Ok(Some(range)))?)?)
 }
 
-/// Ranges for one container: each count once, held by this process until somebody else does. Released when this is dropped,
-/// unless [kept](Ranges::keep).
+/// Ranges for one container: each count once, held by this process until somebody else does. Released when this is dropped:
+/// not when another program takes over.
 #[derive(Default)]
 pub(crate) struct Ranges {
     given: Vec<(Registry, IdRange)>,
@@ -51,20 +53,24 @@ impl Ranges {
         Ok(range)
     }
 
-    /// Has this holder keep them.
-    pub(crate) fn keep(mut self, holder: impl Fn() -> Result<Holder, Error>) -> Result<(), Failure> {
+    /// Has this holder have them.
+    pub(crate) fn hold(&self, holder: impl Fn() -> Result<Holder, Error>) -> Result<(), Failure> {
         for (registry, range) in &self.given {
             registry.hold(*range, holder()?)?;
         }
-        self.given.clear();
         Ok(())
+    }
+
+    /// Leaves them to their holder.
+    pub(crate) fn keep(mut self) {
+        self.given.clear();
     }
 }
 
 impl Drop for Ranges {
     fn drop(&mut self) {
         for (registry, range) in &self.given {
-            let _ = registry.release(*range);
+            let _ = registry.release(&[*range]);
         }
     }
 }

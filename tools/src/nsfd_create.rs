@@ -11,7 +11,7 @@ use libctr::ns::{Create, Kind, NsRef, Pin, TimeOffsets};
 use libctr::process::Exec;
 use libctr::{Error, show};
 
-use crate::cli::{Chain, Failure, Tool, become_program, require, usage, value as parse};
+use crate::cli::{Chain, Failure, List, Tool, become_program, require, usage, value as parse};
 use crate::ids::Ranges;
 
 /// Makes namespaces and executes PROGRAM with them as open descriptors, named in the environment: NSFD_USER=3 NSFD_NET=4 …
@@ -20,10 +20,14 @@ use crate::ids::Ranges;
 #[argh(
     help_triggers("-h", "--help"),
     example = "nsfd-create -Un --uid-map 0:100000:65536 --gid-map 0:100000:65536 -- env",
-    note = "MAP is INSIDE:OUTSIDE:COUNT, several joined by commas; root (0 is the caller), self (the caller is itself), all \
-            (every id the caller has), subid (the caller's of /etc/subuid and /etc/subgid, from 0), auto:COUNT (a range that no \
-            other container has, until the namespace is gone: see idmap-alloc). An ordinary user needs newuidmap(1) and \
-            newgidmap(1) for more than its own id.\n\
+    note = "MAP is any of these, several joined by commas: INSIDE:OUTSIDE:COUNT, root (0 is the caller), self (the caller is \
+            itself), all (every id the caller has), subid (the caller's of /etc/subuid and /etc/subgid, from 0), auto:COUNT (a \
+            range that no other container has, until the namespace is gone: see idmap-alloc; Linux 6.18). An ordinary user \
+            needs newuidmap(1) and newgidmap(1) for more than its own id.\n\
+            A file may be denied to a group (mode 0604): whoever can leave the group can read it. So an ordinary user that has \
+            supplementary groups gets setgroups(2) denied: they stay with it inside (ns-enter --keep-ids), and no program \
+            there can change its groups (su, apt). --setgroups allow gives that up, with a MAP that /etc/subgid allows. The \
+            caller's own group is left in any case, unless it is among the supplementary ones.\n\
             A pid namespace cannot be held without a process: pivot-init and ns-enter --new pid make it.\n\
             Exit status: that of PROGRAM; 125 this tool failed, 126 PROGRAM cannot be executed, 127 not found."
 )]
@@ -53,11 +57,11 @@ pub struct NsfdCreate {
     #[argh(switch, short = 'p')]
     pid: bool,
     /// user ids of the user namespace; may be repeated
-    #[argh(option, arg_name = "MAP", from_str_fn(parse))]
-    uid_map: Vec<MapSpec>,
+    #[argh(option, arg_name = "MAP")]
+    uid_map: Vec<List<MapSpec>>,
     /// group ids of the user namespace; may be repeated
-    #[argh(option, arg_name = "MAP", from_str_fn(parse))]
-    gid_map: Vec<MapSpec>,
+    #[argh(option, arg_name = "MAP")]
+    gid_map: Vec<List<MapSpec>>,
     /// short for --uid-map root --gid-map root: root inside is the caller
     #[argh(switch)]
     map_root: bool,
@@ -67,7 +71,7 @@ pub struct NsfdCreate {
     /// short for --uid-map auto:COUNT --gid-map auto:COUNT
     #[argh(option, arg_name = "COUNT", from_str_fn(auto))]
     map_auto: Option<MapSpec>,
-    /// allow or deny setgroups(2) inside; by default denied only where the map needs that
+    /// allow or deny setgroups(2) inside; by default denied to an ordinary user with groups, or without /etc/subgid
     #[argh(option, arg_name = "allow|deny", from_str_fn(allow_or_deny))]
     setgroups: Option<bool>,
     /// make the user namespace this user's
@@ -88,7 +92,7 @@ pub struct NsfdCreate {
     /// seconds added to the boot-time clock of the new time namespace
     #[argh(option, arg_name = "SECONDS")]
     boottime: Option<i64>,
-    /// the number of that kind's descriptor; may be repeated
+    /// the number of that kind's descriptor, from 3 on; may be repeated
     #[argh(option, arg_name = "KIND=N", from_str_fn(numbered))]
     fd: Vec<(Kind, RawFd)>,
 }
@@ -122,9 +126,10 @@ fn pinned(text: &str) -> Result<(Kind, PathBuf), String> {
 
 fn numbered(text: &str) -> Result<(Kind, RawFd), String> {
     let (kind, number) = kind_and(text)?;
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     match libctr::fd::parse_number(number) {
-        Some(number) if number >= 3 => Ok((kind, number)),
-        _ => Err("needs a descriptor number from 3 on".to_owned()),
+        Some(number) if number >= 3 && (number as u64) < limit => Ok((kind, number)),
+        _ => Err(format!("needs KIND=N, a number from 3 on and below {limit}, which is RLIMIT_NOFILE (ulimit -n)")),
     }
 }
 
@@ -182,17 +187,16 @@ impl NsfdCreate {
     }
 
     fn map(&self, which: Which, ranges: &mut Ranges) -> Result<Option<IdMap>, Failure> {
-        let given = match which {
-            Which::Uid => &self.uid_map,
-            Which::Gid => &self.gid_map,
+        let (option, given) = match which {
+            Which::Uid => ("--uid-map", &self.uid_map),
+            Which::Gid => ("--gid-map", &self.gid_map),
         };
-        let shorthand = match (self.map_root, self.map_self, &self.map_auto) {
-            (true, ..) => vec![MapSpec::Root],
-            (_, true, _) => vec![MapSpec::Own],
-            (.., Some(auto)) => vec![auto.clone()],
-            _ => Vec::new(),
+        let specs: Vec<&MapSpec> = match (self.map_root, self.map_self, &self.map_auto) {
+            (true, ..) => vec![&MapSpec::Root],
+            (_, true, _) => vec![&MapSpec::Own],
+            (.., Some(auto)) => vec![auto],
+            _ => given.iter().flat_map(|list| &list.0).collect(),
         };
-        let specs = if shorthand.is_empty() { given } else { &shorthand };
         if specs.is_empty() {
             return Ok(None);
         }
@@ -206,7 +210,7 @@ impl NsfdCreate {
                 other => extents.extend_from_slice(other.resolve(which)?.extents()),
             }
         }
-        Ok(Some(IdMap::new(extents).map_err(Failure::Usage)?))
+        Ok(Some(IdMap::new(extents).map_err(|error| usage(option, error.reason()))?))
     }
 }
 
@@ -244,7 +248,7 @@ impl Tool for NsfdCreate {
             .time_offsets(TimeOffsets { monotonic: self.monotonic.unwrap_or(0), boottime: self.boottime.unwrap_or(0) });
         let namespaces = create.create()?;
         if let Some(user) = namespaces.iter().find(|namespace| namespace.kind() == Kind::User) {
-            ranges.keep(|| Holder::namespace(user))?;
+            ranges.hold(|| Holder::namespace(user))?;
         }
         let mut pins = Vec::new();
         for (kind, path) in &self.pin {
@@ -252,8 +256,12 @@ impl Tool for NsfdCreate {
                 pins.push(namespace.pin(path)?);
             }
         }
-        pins.into_iter().for_each(Pin::keep);
-        let Some(mut program) = program else { return Ok(ExitCode::SUCCESS) };
+        // whatever fails from here on, the program's execution included, undoes the pins and gives the ranges back
+        let Some(mut program) = program else {
+            pins.into_iter().for_each(Pin::keep);
+            ranges.keep();
+            return Ok(ExitCode::SUCCESS);
+        };
         for namespace in namespaces {
             let kind = namespace.kind();
             let number = self.fd.iter().find(|(other, _)| *other == kind).map(|(_, number)| *number);

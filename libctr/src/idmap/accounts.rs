@@ -29,11 +29,12 @@ pub(super) fn subordinate_map(which: Which) -> Result<IdMap> {
     }
     let mut inside = 0;
     let mut extents = Vec::new();
+    let together = |error: Error| error.with_place(format_args!("ranges of user {who} in {path}"));
     for (first, count) in ranges {
-        extents.push(Extent::new(inside, first, count)?);
+        extents.push(Extent::new(inside, first, count).map_err(together)?);
         inside += count;
     }
-    IdMap::new(extents)
+    IdMap::new(extents).map_err(together)
 }
 
 /// The ids of everybody in /etc/passwd, /etc/group, /etc/subuid and /etc/subgid. Files that are missing and lines that nothing
@@ -89,6 +90,9 @@ fn subordinates(
             return Err(refused("has not three fields"));
         };
         let range = (decimal(first).map_err(refused)?, decimal(count).map_err(refused)?);
+        if range.1 == 0 || range.0.checked_add(range.1).is_none() {
+            return Err(refused("is empty, or passes 4294967294"));
+        }
         if !ranges.contains(&range) {
             ranges.push(range);
         }
@@ -132,5 +136,9 @@ mod tests {
         assert_eq!(subordinates(b"bob:1:2\nbob:1", Some(b"bob"), 5), Err((2, "has not three fields")));
         assert_eq!(subordinates(b"bob:1:2:3", Some(b"bob"), 5), Err((1, "has not three fields")));
         assert_eq!(subordinates(b"bob:-1:2", Some(b"bob"), 5), Err((1, "is not a decimal number")));
+        for text in ["bob:1:0", "bob:4294967295:1", "bob:4000000000:4000000000"] {
+            let expected = Err((1, "is empty, or passes 4294967294"));
+            assert_eq!(subordinates(text.as_bytes(), Some(b"bob"), 5), expected);
+        }
     }
 }

@@ -285,6 +285,27 @@ mod tests {
     }
 
     #[test]
+    fn split_extents_are_the_same_map() {
+        let mut random = Random(0x8EBC_6AF0_9C88_C6E3);
+        for _ in 0..300 {
+            let (map, outer) = (random.map(), random.map());
+            let mut extents = Vec::new();
+            for whole in map.extents() {
+                let at = random.below(whole.count());
+                let rest = Extent::new(whole.inside() + at, whole.outside() + at, whole.count() - at).unwrap();
+                extents.extend(Extent::new(whole.inside(), whole.outside(), at));
+                extents.insert(random.below(extents.len() as u32 + 1) as usize, rest);
+            }
+            let split = IdMap::new(extents).unwrap();
+            assert!((0..3000).all(|id| split.to_outside(id) == map.to_outside(id)), "{split} of {map}");
+            assert!((0..3000).all(|id| split.to_inside(id) == map.to_inside(id)), "{split} of {map}");
+            if let (Ok(whole), Ok(split)) = (map.compose(&outer), split.compose(&outer)) {
+                assert!((0..3000).all(|id| split.to_outside(id) == whole.to_outside(id)), "{split} of {map}");
+            }
+        }
+    }
+
+    #[test]
     fn everything_is_the_neutral_element() {
         let mut random = Random(0xA076_1D64_78BD_642F);
         let all: IdMap = "0:0:4294967295".parse().unwrap();

@@ -1,16 +1,18 @@
 //! [`Registry`]: ranges of ids, each given to one holder at a time.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::{Pid, UnlinkatFlags, geteuid, getpid, unlinkat};
 
 use super::extent::number;
 use super::{Extent, accounts};
@@ -84,8 +86,8 @@ impl FromStr for IdRange {
 pub enum Holder {
     /// Nobody that can be seen: until it is released.
     Nobody,
-    /// A process: until it has ended. Known by its number and its start, in ticks since boot, and by the pid namespace (inode)
-    /// that numbers it: from another one it is taken to be alive.
+    /// A process: until it has ended. Known by its number and its start, in ticks since boot, and by the pid and time
+    /// namespace (inodes) that they are counted in: from another one it is taken to be alive.
     Process {
         /// Its number.
         pid: i32,
@@ -93,14 +95,18 @@ pub enum Holder {
         start: u64,
         /// Where it has this number.
         namespace: u64,
+        /// Where it started then; 0 where the kernel has no time namespaces.
+        time: u64,
     },
     /// A namespace: until nothing holds it, neither a process nor a descriptor, mount or namespace in it (Linux 6.18). From
-    /// another user namespace than that of the one who wrote this (inode) it is taken to be alive.
+    /// another user namespace than that of the one who wrote this (inode), or with fewer rights, it is taken to be alive.
     Namespace {
         /// What the kernel finds it by.
         handle: NsHandle,
         /// Where it can be looked for.
         user: u64,
+        /// Whether that takes CAP_SYS_ADMIN.
+        admin: bool,
     },
 }
 
@@ -108,31 +114,57 @@ impl Holder {
     /// The process behind a pidfd.
     ///
     /// # Errors
-    /// Those of [`process::pid_of`]; ESRCH: it has ended.
+    /// Those of [`process::pid_of`] and [`process::open_proc`]; ESRCH: it has ended.
     pub fn process(pidfd: impl AsFd) -> Result<Holder> {
         let pid = process::pid_of(pidfd)?.as_raw();
-        let start = started(pid).ok_or_else(|| Error::new("find start of process", pid, Errno::ESRCH))?;
-        Ok(Holder::Process { pid, start, namespace: inode_of("pid")? })
+        let start = started(process::open_proc(getpid())?.as_fd(), pid)?;
+        let start = start.ok_or_else(|| Error::new("find start of process", pid, Errno::ESRCH))?;
+        Ok(Holder::Process { pid, start, namespace: inode_of("pid")?, time: inode_of("time")? })
     }
 
     /// A namespace.
     ///
     /// # Errors
-    /// EOPNOTSUPP: the kernel cannot tell when it is gone (before Linux 6.18).
+    /// EOPNOTSUPP: the kernel cannot tell when it is gone (before Linux 6.18). ESTALE: it is not the caller's to look for: in no
+    /// user namespace that the caller owns or has CAP_SYS_ADMIN in. EPERM, ENOSYS: a filter forbids it.
     pub fn namespace(namespace: &Namespace) -> Result<Holder> {
-        let handle = handle(namespace).map_err(|errno| {
-            Error::new("identify namespace", namespace.kind(), errno)
-                .with_hint("this needs Linux 6.18; let a process hold the range, or release it yourself")
-        })?;
-        Ok(Holder::Namespace { handle, user: inode_of("user")? })
+        let refused = |errno| {
+            let hint = match errno {
+                Errno::ESTALE => "it is in no user namespace that the caller owns or has CAP_SYS_ADMIN in",
+                _ => {
+                    "only Linux 6.18 can tell when a namespace is gone (and only without a filter of open_by_handle_at). Have a \
+                     process that outlives it hold the range: MAP from $(idmap-alloc --count N --process $$)"
+                }
+            };
+            Error::new("watch namespace", namespace.kind(), errno).with_hint(hint)
+        };
+        let handle = handle(namespace).map_err(refused)?;
+        let here = Here::new()?;
+        // that it is found now says that not finding it will mean something
+        open_handle(&here.any, handle).map_err(refused)?;
+        Ok(Holder::Namespace { handle, user: here.user, admin: here.admin })
     }
 
-    fn is_gone(&self, here: &Here) -> bool {
+    /// Whether it is gone for certain.
+    fn is_gone(&self, here: &Here) -> Result<bool> {
         match self {
-            Holder::Nobody => false,
-            Holder::Process { pid, start, namespace } => *namespace == here.pid && started(*pid) != Some(*start),
-            Holder::Namespace { handle, user } => {
-                *user == here.user && here.sees_all && matches!(open_handle(&here.any, *handle), Err(Errno::ESTALE))
+            Holder::Nobody => Ok(false),
+            Holder::Process { pid, start, namespace, time } => {
+                if (*namespace, *time) != (here.pid, here.time) {
+                    return Ok(false);
+                }
+                let proc = here.proc.as_ref().map_err(Clone::clone)?;
+                Ok(started(proc.as_fd(), *pid)? != Some(*start))
+            }
+            Holder::Namespace { handle, user, admin } => {
+                if *user != here.user || (*admin && !here.admin) {
+                    return Ok(false);
+                }
+                match open_handle(&here.any, *handle) {
+                    Ok(_) => Ok(false),
+                    Err(Errno::ESTALE) => Ok(true),
+                    Err(errno) => Err(Error::new("look for namespace", handle, errno)),
+                }
             }
         }
     }
@@ -142,8 +174,10 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Holder::Nobody => f.write_str("-"),
-            Holder::Process { pid, start, namespace } => write!(f, "pid:{pid}:{start}:{namespace}"),
-            Holder::Namespace { handle, user } => write!(f, "ns:{user}:{handle}"),
+            Holder::Process { pid, start, namespace, time } => write!(f, "pid:{pid}:{start}:{namespace}:{time}"),
+            Holder::Namespace { handle, user, admin } => {
+                write!(f, "{}:{user}:{handle}", if *admin { "ns" } else { "own-ns" })
+            }
         }
     }
 }
@@ -156,16 +190,18 @@ impl FromStr for Holder {
         match text.split_once(':') {
             None if text == "-" => Ok(Holder::Nobody),
             Some(("pid", rest)) => match rest.split(':').collect::<Vec<_>>().as_slice() {
-                [pid, start, namespace] => Ok(Holder::Process {
-                    pid: pid.parse().map_err(drop)?,
+                // what begins with a sign or is 0 names more than one process
+                [pid, start, namespace, time] => Ok(Holder::Process {
+                    pid: number(pid).and_then(|pid| pid.try_into().ok()).filter(|pid| *pid > 0).ok_or(())?,
                     start: parse(start)?,
                     namespace: parse(namespace)?,
+                    time: parse(time)?,
                 }),
                 _ => Err(()),
             },
-            Some(("ns", rest)) => {
+            Some((word @ ("ns" | "own-ns"), rest)) => {
                 let (user, handle) = rest.split_once(':').ok_or(())?;
-                Ok(Holder::Namespace { handle: handle.parse().map_err(drop)?, user: parse(user)? })
+                Ok(Holder::Namespace { handle: handle.parse().map_err(drop)?, user: parse(user)?, admin: word == "ns" })
             }
             _ => Err(()),
         }
@@ -175,34 +211,61 @@ impl FromStr for Holder {
 /// From where holders are looked for.
 struct Here {
     pid: u64,
+    time: u64,
     user: u64,
+    /// A `/proc/PID` of this pid namespace, or why there is none.
+    proc: Result<OwnedFd>,
     any: File,
-    sees_all: bool,
+    admin: bool,
 }
 
 impl Here {
     fn new() -> Result<Here> {
         const CAP_SYS_ADMIN: u8 = 21;
-        let any = File::open("/proc/self/ns/user").context("open", "/proc/self/ns/user")?;
-        let admin = crate::sys::cred::capget().is_ok_and(|sets| sets.effective & (1 << CAP_SYS_ADMIN) != 0);
-        // an ordinary user sees the namespaces it owns, which are all that its registry has; root may have given one away
-        Ok(Here { pid: inode_of("pid")?, user: inode_of("user")?, any, sees_all: admin || !geteuid().is_root() })
+        Ok(Here {
+            pid: inode_of("pid")?,
+            time: inode_of("time")?,
+            user: inode_of("user")?,
+            proc: process::open_proc(getpid()),
+            any: File::open("/proc/self/ns/user").context("open", "/proc/self/ns/user")?,
+            admin: crate::sys::cred::capget().context("read capabilities", "")?.effective & (1 << CAP_SYS_ADMIN) != 0,
+        })
     }
 }
 
+/// Which namespace of this kind the caller is in; 0 where the kernel has none of the kind.
 fn inode_of(kind: &str) -> Result<u64> {
     let path = format!("/proc/self/ns/{kind}");
-    std::fs::metadata(&path).map(|metadata| metadata.ino()).context("stat", path)
+    match std::fs::metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && kind == "time" => Ok(0),
+        metadata => metadata.map(|metadata| metadata.ino()).context("stat", path),
+    }
 }
 
-/// When a process started; `None` if there is none, or only its exit status is left.
-fn started(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// When a process started; `None` if there is none, or only its exit status is left. `proc` is the `/proc/PID` of any.
+fn started(proc: BorrowedFd<'_>, pid: i32) -> Result<Option<u64>> {
+    let path = format!("../{pid}/stat");
+    let mut stat = Vec::new();
+    let read = openat(proc, path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(std::io::Error::from)
+        .and_then(|file| File::from(file).read_to_end(&mut stat));
+    if let Err(error) = read {
+        let missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH));
+        // hidepid hides it from a file, not from a signal
+        if missing && kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+            return Ok(None);
+        }
+        return Err(error).context("look at process", pid);
+    }
     // the name, in parentheses, can hold anything
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    match fields.next()? {
-        "Z" | "X" => None,
-        _ => fields.nth(18)?.parse().ok(),
+    let rest = stat.iter().rposition(|byte| *byte == b')').map_or(&[][..], |end| &stat[end + 1..]);
+    let mut fields = rest.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+    let ended = matches!(fields.next(), Some(b"Z" | b"X"));
+    // a first thread that has ended leaves the others
+    match (fields.nth(16), fields.nth(1).and_then(|start| str::from_utf8(start).ok()?.parse().ok())) {
+        (Some(b"0" | b"1"), Some(_)) if ended => Ok(None),
+        (_, Some(start)) => Ok(Some(start)),
+        (_, None) => Err(Error::invalid("look at process", pid, "its stat in /proc is none")),
     }
 }
 
@@ -304,7 +367,7 @@ pub struct Entry {
 /// let range = registry.allocate(&Pool::of_caller(None)?, 1000, "web", Holder::Nobody)?;
 /// // the same name gets the same range
 /// assert_eq!(registry.allocate(&Pool::of_caller(None)?, 1000, "web", Holder::Nobody)?, range);
-/// registry.release(range)?;
+/// registry.release(&[range])?;
 /// assert!(registry.entries()?.is_empty());
 /// # std::fs::remove_dir_all(directory).unwrap();
 /// # Ok::<(), libctr::Error>(())
@@ -313,6 +376,9 @@ pub struct Entry {
 pub struct Registry {
     directory: PathBuf,
 }
+
+/// Longer than any number of callers has to queue.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const FIRST_LINE: &str = "libctr id ranges 1";
 
@@ -340,24 +406,32 @@ impl Registry {
     }
 
     /// Gives out `count` ids of the pool that nobody has: the first that fit. A `name` (empty for none) that already has a
-    /// range of this size gets the same again, with the new holder.
+    /// range of this size gets the same again, with the new holder, if nobody holds it or its holder is gone.
     ///
     /// # Errors
-    /// ENOSPC: no gap of the pool is as large; or the disk is full. EINVAL: the count is 0, or the name has another count, or the
-    /// registry is damaged. EPERM: it is another user's, or others may write to it. Those of its files.
+    /// ENOSPC: no gap of the pool is as large; or the disk is full. EBUSY: another holder has the range of that name. EINVAL: the
+    /// count is 0, the [name](Registry::check_name) is none or has another count, or the registry is damaged. EPERM: it is
+    /// another user's, or others may write to it. ETIMEDOUT: others have kept it locked for 10 seconds. Those of its files.
     pub fn allocate(&self, pool: &Pool, count: u32, name: &str, holder: Holder) -> Result<IdRange> {
         let refused = |reason: String| Err(Error::invalid("allocate ids", count, reason));
         if count == 0 {
             return refused("is not from 1 to 4294967295".to_owned());
         }
-        if name.len() > 255 || name.contains(|c: char| c.is_ascii_whitespace() || c.is_control()) || name == "-" {
-            return refused(format!("the name {} is not 1 to 255 bytes without spaces", show(name)));
+        if !name.is_empty() {
+            Registry::check_name(name)?;
         }
         let mut locked = self.lock()?;
         if let Some((index, entry)) = locked.named(name)? {
             let range = entry.range;
             if range.count != count {
                 return refused(format!("{} has {} ids already, from {}", show(name), range.count, range.first));
+            }
+            if entry.holder != Holder::Nobody && entry.holder != holder && !entry.holder.is_gone(&Here::new()?)? {
+                return Err(Error::new("allocate ids", count, Errno::EBUSY)
+                    .with_reason(format!("{} has them already, from {}: {}", show(name), range.first, entry.holder))
+                    .with_hint(
+                        "its holder is not gone: take another name, or idmap-alloc --release that range first",
+                    ));
             }
             locked.set(index, &Entry { holder, ..entry });
             locked.replace()?;
@@ -366,10 +440,16 @@ impl Registry {
         // all holders are looked at only where that is needed: there may be thousands
         locked.collect(16)?;
         let mut found = locked.gap(pool, count);
-        if found.is_none() && locked.collect(usize::MAX)? {
+        let mut unknown = None;
+        if found.is_none() {
+            unknown = locked.collect(usize::MAX)?.1;
             found = locked.gap(pool, count);
         }
         let Some(range) = found else {
+            // whoever cannot be looked at may be gone
+            if let Some(error) = unknown {
+                return Err(error);
+            }
             let shown: Vec<String> = pool.0.iter().take(3).map(IdRange::to_string).collect();
             let shown = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
             return Err(Error::new("allocate ids", count, Errno::ENOSPC)
@@ -393,15 +473,29 @@ impl Registry {
         locked.replace()
     }
 
-    /// Takes a range back.
+    /// Takes ranges back: all of them or none.
     ///
     /// # Errors
     /// As [`Registry::hold`].
-    pub fn release(&self, range: IdRange) -> Result<()> {
+    pub fn release(&self, ranges: &[IdRange]) -> Result<()> {
         let mut locked = self.lock()?;
-        let index = locked.find(range)?;
-        locked.remove(index);
+        for range in ranges {
+            let index = locked.find(*range)?;
+            locked.remove(index);
+        }
         locked.replace()
+    }
+
+    /// Whether a range can have this name: 1 to 255 bytes without spaces and control characters, and not `-`.
+    ///
+    /// # Errors
+    /// EINVAL: it cannot.
+    pub fn check_name(name: &str) -> Result<()> {
+        let refused = |c: char| c.is_whitespace() || c.is_control();
+        if (1..=255).contains(&name.len()) && name != "-" && !name.contains(refused) {
+            return Ok(());
+        }
+        Err(Error::invalid("name ids", show(name), "is no name of 1 to 255 bytes without spaces, other than -"))
     }
 
     /// The ranges that are given out, in order, without those whose holder is gone.
@@ -413,7 +507,7 @@ impl Registry {
             return Ok(Vec::new());
         }
         let mut locked = self.lock()?;
-        if locked.collect(usize::MAX)? {
+        if locked.collect(usize::MAX)?.0 {
             locked.replace()?;
         }
         (0..locked.lines.len()).map(|index| locked.entry(index)).collect()
@@ -435,40 +529,63 @@ impl Registry {
                 .with_hint("chmod go-w, or name a directory of your own"));
         }
         let directory = OwnedFd::from(directory);
-        let flags = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let mode = Mode::from_bits_truncate(0o600);
-        let lock = openat(&directory, "lock", flags | OFlag::O_RDWR | OFlag::O_CREAT, mode)
-            .context("open lock of registry", &path)?;
-        let mut lock = File::from(lock);
-        let lock = loop {
-            match Flock::lock(lock, FlockArg::LockExclusive) {
-                Ok(lock) => break lock,
-                Err((file, Errno::EINTR)) => lock = file,
-                Err((_, errno)) => return Err(Error::new("lock registry", path, errno)),
+        // what is no file may make us wait
+        let open = |name: &str, flags| -> Result<File> {
+            let path = format!("{path}/{name}");
+            let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+            let file = openat(&directory, name, flags, Mode::from_bits_truncate(0o600)).context("open", &path)?;
+            let file = File::from(file);
+            if file.metadata().context("stat", &path)?.is_file() {
+                return Ok(file);
             }
+            Err(Error::invalid("use", path, "is no file").with_hint("move it away"))
         };
-        let mut text = String::new();
-        match openat(&directory, "ranges", flags | OFlag::O_RDONLY, mode) {
-            Ok(file) => {
-                File::from(file).read_to_string(&mut text).context("read registry", &path)?;
-            }
-            Err(Errno::ENOENT) => {
-                text = {
-                    let first = format!("{FIRST_LINE}\n");
-                    first.clone() + &last_line(0, &first)
-                }
-            }
-            Err(errno) => return Err(Error::new("open registry", path, errno)),
-        }
+        let lock = open("lock", OFlag::O_RDWR | OFlag::O_CREAT)?;
+        wait_for(&lock, &path)?;
         let shown = path.to_string();
+        let mut text = match open("ranges", OFlag::O_RDONLY) {
+            Ok(mut file) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).context("read", format_args!("{path}/ranges"))?;
+                String::from_utf8(bytes).map_err(|error| {
+                    let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                    damaged(&shown, 1 + before.iter().filter(|byte| **byte == b'\n').count(), "is no text")
+                })?
+            }
+            Err(error) if error.errno() == Errno::ENOENT => {
+                let first = format!("{FIRST_LINE}\n");
+                first.clone() + &last_line(0, &first)
+            }
+            Err(error) => return Err(error),
+        };
         let lines = parse(&mut text).map_err(|(line, reason)| damaged(&shown, line, reason))?;
-        Ok(Locked { directory, shown, text, lines, _lock: lock })
+        Ok(Locked { directory, shown, text, lines, lock })
+    }
+}
+
+/// Waits for the lock, which whoever has it needs for milliseconds.
+fn wait_for(lock: &File, path: impl fmt::Display) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new("lock registry", path, Errno::ETIMEDOUT)
+                    .with_reason(format!("another process has kept it locked for {} s", PATIENCE.as_secs()))
+                    .with_hint("fuser on the file lock there tells which"));
+            }
+            Err(TryLockError::Error(error)) => return Err(error).context("lock registry", path),
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(16));
     }
 }
 
 fn damaged(registry: &str, line: usize, reason: &str) -> Error {
-    Error::invalid("read registry", registry, format!("line {line} of file ranges {reason}: it is damaged"))
-        .with_hint("no range is given out from it. When no container uses its ids, remove the file ranges")
+    Error::invalid("read", format_args!("{registry}/ranges"), format!("line {line} {reason}: it is damaged"))
+        .with_hint("no range is given out from it. When no container uses its ids, remove that file")
 }
 
 /// The registry while no other process can use it. Lines that are not looked at are kept as text: there may be thousands.
@@ -479,7 +596,14 @@ struct Locked {
     text: String,
     /// The ranges in order, and where in the text their lines begin.
     lines: Vec<Line>,
-    _lock: Flock<File>,
+    lock: File,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // at once, though another thread's child may still have a copy of the descriptor
+        let _ = self.lock.unlock();
+    }
 }
 
 #[derive(Debug)]
@@ -489,24 +613,28 @@ struct Line {
 }
 
 impl Locked {
-    /// Takes back what a holder that is gone had, of at most so many holders; whether there was any. Each call begins
-    /// elsewhere, so that a few a time are enough for all.
-    fn collect(&mut self, most: usize) -> Result<bool> {
+    /// Takes back what a holder that is gone had, of at most so many holders: whether there was any, and why one could not be
+    /// looked at, whose range then stays taken. Each call begins elsewhere, so that a few a time are enough for all.
+    fn collect(&mut self, most: usize) -> Result<(bool, Option<Error>)> {
+        let (mut any, mut unknown) = (false, None);
         let total = self.lines.len();
         if total == 0 {
-            return Ok(false);
+            return Ok((any, unknown));
         }
         let here = Here::new()?;
         let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.subsec_nanos() as usize / 1000);
-        let mut any = false;
         // from the end, so that those before stay where they are
         for index in (0..total).rev().filter(|index| (index + total - now % total) % total < most) {
-            if self.entry(index)?.holder.is_gone(&here) {
-                self.remove(index);
-                any = true;
+            match self.entry(index)?.holder.is_gone(&here) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.remove(index);
+                    any = true;
+                }
+                Err(error) => unknown = Some(error),
             }
         }
-        Ok(any)
+        Ok((any, unknown))
     }
 
     /// The first gap of the pool that is large enough. Ranges and pool are in the order of their ids.
@@ -590,8 +718,10 @@ impl Locked {
 
     /// Writes it as a whole: the old file is there until the new one is complete.
     fn replace(&self) -> Result<()> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let write = || {
+            // of one that was killed
+            let _ = unlinkat(&self.directory, "ranges.new", UnlinkatFlags::NoRemoveDir);
             let file = openat(&self.directory, "ranges.new", flags, Mode::from_bits_truncate(0o644))
                 .map_err(std::io::Error::from)?;
             let mut file = File::from(file);
@@ -716,7 +846,7 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let number = (random >> 33) as usize;
             if number.is_multiple_of(3) && !held.is_empty() {
-                registry.0.release(held.swap_remove(number / 3 % held.len())).unwrap();
+                registry.0.release(&[held.swap_remove(number / 3 % held.len())]).unwrap();
                 continue;
             }
             let count = (number % 17 + 1) as u32;
@@ -760,9 +890,12 @@ mod tests {
         assert_eq!(registry.0.allocate(&pool, 10, "web", Holder::Nobody).unwrap(), web);
         let error = registry.0.allocate(&pool, 11, "web", Holder::Nobody).unwrap_err();
         assert_eq!(error.to_string(), "allocate ids 11: web has 10 ids already, from 1000 (EINVAL)");
-        assert!(registry.0.allocate(&pool, 1, "two words", Holder::Nobody).is_err());
+        for name in ["two words", "-", "a\u{a0}b", "tab\t"] {
+            let error = registry.0.allocate(&pool, 1, name, Holder::Nobody).unwrap_err();
+            assert!(error.reason().starts_with("is no name of"), "{error}");
+        }
         assert!(registry.0.allocate(&pool, 0, "", Holder::Nobody).is_err());
-        let error = registry.0.release(range("1000:5")).unwrap_err();
+        let error = registry.0.release(&[range("1000:5")]).unwrap_err();
         assert!(error.to_string().ends_with("has no such range (ENOENT)"), "{error}");
     }
 
@@ -779,7 +912,8 @@ mod tests {
         assert_eq!(registry.0.allocate(&pool, 1, "", Holder::Nobody).unwrap_err().errno(), Errno::ENOSPC);
         child.kill().unwrap();
         // what is left of it, its exit status, holds nothing
-        while started(child.id().cast_signed()).is_some() {}
+        let proc = process::open_proc(getpid()).unwrap();
+        while started(proc.as_fd(), child.id().cast_signed()).unwrap().is_some() {}
         assert_eq!(registry.0.entries().unwrap().len(), 1);
         child.wait().unwrap();
         // what it owns keeps a user namespace
@@ -814,9 +948,9 @@ mod tests {
         for error in [
             registry.0.allocate(&pool, 1, "", Holder::Nobody).unwrap_err(),
             registry.0.entries().unwrap_err(),
-            registry.0.release(range("1000:1")).unwrap_err(),
+            registry.0.release(&[range("1000:1")]).unwrap_err(),
         ] {
-            assert!(error.to_string().ends_with("line 3 of file ranges is cut off: it is damaged (EINVAL)"), "{error}");
+            assert!(error.to_string().ends_with("/ranges: line 3 is cut off: it is damaged (EINVAL)"), "{error}");
         }
         assert_eq!(std::fs::read(registry.file()).unwrap(), &whole[..40]);
     }
@@ -831,7 +965,7 @@ mod tests {
                     for _ in 0..5 {
                         let given = registry.0.allocate(&pool, 20, "", Holder::Nobody).unwrap();
                         let kept = registry.0.allocate(&pool, 1, "", Holder::Nobody).unwrap();
-                        registry.0.release(given).unwrap();
+                        registry.0.release(&[given]).unwrap();
                         registry.0.hold(kept, Holder::Nobody).unwrap();
                     }
                 });

@@ -94,10 +94,13 @@ pub fn write_setgroups(proc: BorrowedFd<'_>, allow: bool) -> Result<()> {
         .with_reason(format!("the kernel now shows \"{}\"", set.escape_ascii())))
 }
 
-/// Whether the kernel wants setgroups(2) denied before it takes this map of group ids from the caller: one without
-/// CAP_SETGID that maps its own group alone. Otherwise it could drop a group that denies it a file.
+/// Whether setgroups(2) is to be denied before this map of group ids is written: to a caller without CAP_SETGID that maps its
+/// own group alone, of which the kernel wants it, or that has other groups. It could drop one that denies it a file; the
+/// kernel lets it where newgidmap(1) maps further ids.
 pub fn needs_setgroups_denied(map: &IdMap) -> bool {
-    is_own_id(Which::Gid, map) && !Which::Gid.capable().unwrap_or(false)
+    let own = nix::unistd::getegid();
+    let only_own = || nix::unistd::getgroups().is_ok_and(|groups| groups.iter().all(|group| *group == own));
+    !Which::Gid.capable().unwrap_or(false) && (is_own_id(Which::Gid, map) || !only_own())
 }
 
 /// Whether the map is the caller's own id alone, which needs no capability.

@@ -1,7 +1,8 @@
 //! [`Create`]: new namespaces, held by descriptor, with no process left in them.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use nix::fcntl::{OFlag, openat};
@@ -69,8 +70,8 @@ impl Create {
         self
     }
 
-    /// Whether setgroups(2) is allowed in the user namespace. By default it is denied only where the kernel demands that:
-    /// when a caller without CAP_SETGID maps its own group itself.
+    /// Whether setgroups(2) is allowed in the user namespace. By default it is denied only where a caller without CAP_SETGID
+    /// [could drop a group](idmap::needs_setgroups_denied) that denies it a file.
     pub fn setgroups(&mut self, allow: bool) -> &mut Self {
         self.allow_setgroups = Some(allow);
         self
@@ -170,7 +171,18 @@ impl Create {
     fn in_child(&self, socket: &OwnedFd) -> std::result::Result<(), Fault<'_>> {
         if let Some((uid, gid)) = self.owner {
             let (raw_uid, raw_gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-            let fault = |operation, id: u32| move |errno| Fault::new(operation, Object::Number(id.into()), errno);
+            let fault = |operation, id: u32| {
+                move |errno| {
+                    let fault = Fault::new(operation, Object::Number(id.into()), errno);
+                    match errno {
+                        Errno::EINVAL => fault.with_hint("that id is not mapped in the caller's user namespace"),
+                        Errno::EPERM => {
+                            fault.with_hint("this needs CAP_SETUID and CAP_SETGID, and setgroups(2) allowed")
+                        }
+                        _ => fault,
+                    }
+                }
+            };
             setgroups(&[]).map_err(fault("drop groups for owner", uid))?;
             setresgid(raw_gid, raw_gid, raw_gid).map_err(fault("become group of owner", gid))?;
             setresuid(raw_uid, raw_uid, raw_uid).map_err(fault("become owner", uid))?;
@@ -193,7 +205,7 @@ impl Create {
             }
         }
         if let Some(name) = &self.hostname {
-            nix::unistd::sethostname(std::ffi::OsStr::new(name.to_str().unwrap_or_default()))
+            nix::unistd::sethostname(OsStr::from_bytes(name.as_bytes()))
                 .map_err(|errno| Fault::new("set hostname", Object::Text(name.as_bytes()), errno))?;
         }
         meet(socket)
@@ -480,10 +492,18 @@ fn explain(error: Error) -> Error {
     let setting = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|v| v.trim().to_owned());
     match error.errno() {
         Errno::ENOSPC => {
-            let limit = format!("user.max_{kind}_namespaces");
-            let value = setting(&limit.replace('.', "/")).unwrap_or_else(|| "unknown".to_owned());
+            let limit = |kind: &str| {
+                let value = setting(&format!("user/max_{kind}_namespaces")).unwrap_or_else(|| "unknown".to_owned());
+                format!("user.max_{kind}_namespaces = {value}")
+            };
+            let mut limits: Vec<String> = kind.split(',').map(limit).collect();
+            // of several that were asked for at once, those that allow none are the cause
+            if limits.iter().any(|limit| limit.ends_with("= 0")) {
+                limits.retain(|limit| limit.ends_with("= 0"));
+            }
             error.with_hint(format!(
-                "the limit {limit} (here {value}; it counts in every parent), or 32 levels, is reached"
+                "a limit is reached: {} (here; they count in every parent), or 32 levels",
+                limits.join(", ")
             ))
         }
         Errno::EPERM | Errno::EACCES if kind == "user" => {
@@ -545,6 +565,16 @@ mod tests {
         assert_eq!(Create::new(&[]).create().unwrap_err().errno(), Errno::EINVAL);
         let error = Create::new(&[Kind::Net]).uid_map("0:0:1".parse().unwrap()).create().unwrap_err();
         assert_eq!(error.to_string(), "create namespaces id map: needs a new user namespace (EINVAL)");
+    }
+
+    #[test]
+    fn a_host_name_is_bytes() {
+        let mut create = Create::new(&[Kind::Uts]);
+        let uts = &create.hostname(c"a\xff".to_owned()).create().unwrap()[0];
+        crate::sys::clone::fork_and_report(|| {
+            uts.enter().unwrap();
+            assert_eq!(nix::unistd::gethostname().unwrap(), OsStr::from_bytes(b"a\xff"));
+        });
     }
 
     #[test]

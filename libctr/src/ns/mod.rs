@@ -262,7 +262,7 @@ impl Namespace {
         Tree::bind(&self.fd, false).and_then(|tree| tree.attach(&file)).map_err(|errno| {
             let error = Error::new("bind namespace to", show(path), errno);
             match (errno, self.kind) {
-                (Errno::EINVAL, Kind::Mnt) => {
+                (Errno::EINVAL | Errno::ELOOP, Kind::Mnt) => {
                     error.with_hint("a mount namespace can be bound on a private mount only: mount --make-private")
                 }
                 _ => error,
