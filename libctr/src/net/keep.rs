@@ -4,8 +4,10 @@
 //! below 1280 all of IPv6, another master the settings of the port, another network namespace everything. The messages in which
 //! the kernel lists what a link has are those that make it again.
 
+use std::net::IpAddr;
+
 use super::Link;
-use super::message::{Message, attributes, header_of, u32_of};
+use super::message::{Message, attributes, header_of, ip_of, u32_of};
 use super::netlink::{Request, Socket};
 use crate::error::{Errno, Error, Result};
 
@@ -107,6 +109,19 @@ impl Kept {
     fn give_back(&self, socket: &mut Socket, kind: u16) -> Result<(bool, Result<()>)> {
         let present = self.list(socket, |other| other == kind)?;
         let (mut some, mut first) = (false, Ok(()));
+        // what the kernel gave a link when it came up again
+        for made in present
+            .iter()
+            .filter(|made| made.is_automatic() && !self.entries.iter().any(|kept| kept.message == made.message))
+        {
+            let request = Request::change(
+                "undo",
+                format!("an address of {}", self.object()),
+                made.message.of_kind(libc::RTM_DELADDR),
+                None,
+            );
+            first = first.and(socket.query(&request).map(drop));
+        }
         for entry in self.entries.iter().filter(|entry| entry.message.kind == kind) {
             let there = present.iter().find(|there| there.message == entry.message);
             let fresh = match there {
@@ -288,6 +303,20 @@ fn entry(message: &Message) -> Option<Entry> {
 }
 
 impl Entry {
+    /// An address that the kernel gives to a link on its own: loopback or link-local.
+    fn is_automatic(&self) -> bool {
+        let mut ips = self
+            .message
+            .attributes(8)
+            .filter(|(kind, _)| *kind == libc::IFA_ADDRESS)
+            .filter_map(|(_, value)| ip_of(value));
+        self.message.kind == libc::RTM_NEWADDR
+            && ips.any(|ip| match ip {
+                IpAddr::V4(ip) => ip.is_loopback(),
+                IpAddr::V6(ip) => ip.is_unicast_link_local(),
+            })
+    }
+
     /// The requests that make it on a link of this name. `fresh`: it is there, but to be tested once more.
     fn make(&self, name: &str, fresh: bool) -> Vec<Request> {
         let lifetime = |message: Message| match &self.lifetime {
