@@ -1,7 +1,6 @@
 //! `net-setup`: interfaces, addresses and routes of one network namespace.
 
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,14 +8,15 @@ use std::time::{Duration, Instant};
 use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FlagInfoKind, FromArgs};
 use libctr::net::link::Port;
 use libctr::net::{
-    Assignment, Change, InterfaceName, LinkKind, Mac, Neighbour, Route, Rule, Socket, Sysctl, Transaction, neighbour,
+    Assignment, Change, InterfaceName, Link, LinkKind, Mac, Neighbour, Request, Route, Rule, Socket, Sysctl,
+    Transaction, neighbour,
 };
 use libctr::ns::{Kind, Namespace, NsRef};
 use libctr::process::Exec;
 use libctr::{Errno, Error};
 
 use crate::cli::{Chain, Failure, Tool, usage, value as parse};
-use crate::veth_create::{number, restore, set_all};
+use crate::veth_create::{number, set_all};
 
 /// Configures interfaces, addresses and routes of its network namespace, or of another. Where a step fails, those before it
 /// are undone. The options after --link NAME are about that link, up to the next --link.
@@ -29,7 +29,7 @@ use crate::veth_create::{number, restore, set_all};
             KIND: bridge, dummy, ifb, macvlan,parent=NAME[,mode=…], macvtap,…, ipvlan,parent=NAME[,mode=…], vlan,parent=NAME,id=N, \
             vxlan,id=N[,remote=IP…], vrf,table=N, wireguard, tun|tap[,user=N][,group=N][,multi_queue].\n\
             ADDRESS: ADDR/LEN[,nodad][,scope=global|link|host|N][,peer=ADDR][,broadcast=ADDR|none][,lifetime=VALID[:PREFERRED]], in \
-            seconds.\n\
+            seconds; nodad is for IPv6, scope and broadcast for IPv4.\n\
             ROUTE: PREFIX|default[=VIA][,dev=NAME][,onlink][,metric=N][,src=ADDR][,table=N]; VIA is a gateway, blackhole, unreachable or \
             prohibit.\n\
             RULE: [inet6][,from=PREFIX][,to=PREFIX][,iif=NAME][,oif=NAME][,fwmark=N[/MASK]][,priority=N], and table=N, blackhole, \
@@ -69,6 +69,9 @@ struct Section {
     /// attach the link to this bridge or vrf
     #[argh(option, arg_name = "NAME", from_str_fn(parse))]
     master: Option<InterfaceName>,
+    /// detach the link from its bridge or vrf
+    #[argh(switch)]
+    nomaster: bool,
     /// how the bridge treats the link
     #[argh(option, arg_name = "PORT", from_str_fn(parse))]
     port: Option<Port>,
@@ -150,11 +153,15 @@ impl Section {
         if self.up && self.down {
             return Err(usage("--up, --down", "exclude each other"));
         }
+        if self.master.is_some() && self.nomaster {
+            return Err(usage("--master, --nomaster", "exclude each other"));
+        }
         if self.into.is_some() {
             let there = "is for the network namespace that has the link: net-setup --netns NSREF";
             let lost = [
                 ("--up", self.up),
                 ("--master", self.master.is_some()),
+                ("--nomaster", self.nomaster),
                 ("--port", self.port.is_some()),
                 ("--addr", !self.addr.is_empty()),
                 ("--neigh", !self.neigh.is_empty()),
@@ -177,6 +184,7 @@ impl Section {
             ("--mac", self.mac.is_some()),
             ("--rename", self.rename.is_some()),
             ("--master", self.master.is_some()),
+            ("--nomaster", self.nomaster),
             ("--arp", self.arp.is_some()),
             ("--addr", !self.addr.is_empty()),
             ("--port", self.port.is_some()),
@@ -222,59 +230,43 @@ impl Section {
         transaction.run(&down.into_iter().chain(rename).collect::<Vec<_>>())
     }
 
-    fn change(&self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
-        let Some(name) = self.name().filter(|_| self.add.is_none() || self.into.is_none()) else { return Ok(()) };
-        let link = transaction.link(name)?;
+    /// The link that the section is about, unless it is born elsewhere.
+    fn find(&self, transaction: &mut Transaction<'_>) -> Result<Option<Link>, Error> {
+        let name = self.name().filter(|_| self.add.is_none() || self.into.is_none());
+        name.map(|name| transaction.link(name)).transpose()
+    }
+
+    fn change(&self, transaction: &mut Transaction<'_>, link: &Link) -> Result<(), Error> {
         let master = self.master.as_ref().map(|name| transaction.link(name)).transpose()?;
-        let changes = self.mac.map(Change::Mac).into_iter();
-        let changes = changes.chain(self.mtu.map(Change::Mtu)).chain(master.map(Change::Master));
+        let master = master.map(Change::Master).or(self.nomaster.then_some(Change::NoMaster));
+        let changes = self.mac.map(Change::Mac).into_iter().chain(self.mtu.map(Change::Mtu)).chain(master);
         let changes = changes.chain(self.port.clone().map(Change::Port));
         let changes = changes.chain(self.arp.map(Change::Arp)).chain(self.up.then_some(Change::Up));
         let requests = changes.map(|change| link.change(change));
-        let addresses = self.addr.iter().map(|address| address.add(&link));
+        let addresses = self.addr.iter().map(|address| address.add(link));
         transaction.run(&requests.chain(addresses).collect::<Vec<_>>())
     }
 
     /// After all links have changed: what a bridge knows of its neighbours goes when it gets a port, and with it another address.
-    fn neighbours(&self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
-        let Some(name) = self.name().filter(|_| !self.neigh.is_empty() || !self.proxy.is_empty()) else {
-            return Ok(());
-        };
-        let link = transaction.link(name)?;
-        let neighbours = self.neigh.iter().map(|neighbour| neighbour.add(&link));
-        let proxies = self.proxy.iter().map(|ip| neighbour::add_proxy(*ip, &link));
-        transaction.run(&neighbours.chain(proxies).collect::<Vec<_>>())
+    fn neighbours(&self, link: &Link) -> Vec<Request> {
+        let neighbours = self.neigh.iter().map(|neighbour| neighbour.add(link));
+        neighbours.chain(self.proxy.iter().map(|ip| neighbour::add_proxy(*ip, link))).collect()
     }
 
-    /// Moves the link where it is to be, or has it born there; what undoes that.
-    fn settle(&self, transaction: &mut Transaction<'_>, netns: &Namespace) -> Result<Settled, Error> {
+    /// Moves the link where it is to be, or has it born there. What is the last step needs nothing to undo it with.
+    fn settle(&self, transaction: &mut Transaction<'_>, netns: &Namespace, is_last: bool) -> Result<(), Error> {
         // --into is given after --link alone
         let name = self.name().cloned().ok_or_else(|| Error::invalid("move link", "", "is not named"))?;
-        let own = transaction.socket().netns()?;
+        let there = match Socket::open_in(netns) {
+            Err(error) if !is_last => return Err(error),
+            opened => opened.ok(),
+        };
         match &self.add {
-            Some(kind) => kind.create_in(transaction, &name, netns)?,
+            Some(kind) => kind.create_in(transaction, &name, netns, there),
             None => {
                 let link = transaction.link(&name)?;
-                transaction.run(&[link.move_to(netns)])?;
+                transaction.move_link(&link, netns, there)
             }
-        }
-        Ok(Settled { socket: Socket::open_in(netns)?, name, own: self.add.is_none().then_some(own) })
-    }
-}
-
-/// A link that is in another network namespace now.
-struct Settled {
-    socket: Socket,
-    name: InterfaceName,
-    /// Where it was before; not for one that was born there.
-    own: Option<OwnedFd>,
-}
-
-impl Settled {
-    fn undo(mut self) {
-        if let Ok(link) = self.socket.link(&self.name) {
-            let request = self.own.as_ref().map_or_else(|| link.delete(), |own| link.move_to(own));
-            let _ = self.socket.run(&[request]);
         }
     }
 }
@@ -289,32 +281,46 @@ impl NetSetup {
     fn apply(
         &self,
         transaction: &mut Transaction<'_>,
-        routes: &[Route],
+        routes: &[Vec<Route>],
+        netns: Option<&Namespace>,
         into: &[Option<Namespace>],
     ) -> Result<(), Error> {
+        self.0.iter().try_for_each(|section| section.make_and_rename(transaction))?;
+        let sysctls = self.0.iter().flat_map(|section| &section.sysctl).map(|sysctl| (sysctl.clone(), false));
+        set_all(transaction, &sysctls.collect::<Vec<_>>(), netns)?;
         if self.0.iter().any(|section| section.lo) {
             let lo = transaction.link(&"lo".parse()?)?;
             transaction.run(&[lo.change(Change::Up)])?;
         }
-        self.0.iter().try_for_each(|section| section.change(transaction))?;
-        let requests = routes.iter().map(|route| route.add(transaction.socket())).collect::<Result<Vec<_>, _>>()?;
+        let mut links = Vec::new();
+        for section in &self.0 {
+            let link = section.find(transaction)?;
+            link.iter().try_for_each(|link| section.change(transaction, link))?;
+            links.push(link);
+        }
+        let mut requests = Vec::new();
+        for (route, link) in
+            routes.iter().zip(&links).flat_map(|(routes, link)| routes.iter().map(move |route| (route, link)))
+        {
+            requests.push(match link {
+                Some(link) if route.dev() == Some(link.name()) => route.add_through(link),
+                _ => route.add(transaction.socket())?,
+            });
+        }
         transaction.run(&requests)?;
-        self.0.iter().try_for_each(|section| section.neighbours(transaction))?;
+        let sections = || self.0.iter().zip(&links).filter_map(|(section, link)| Some((section, link.as_ref()?)));
+        transaction.run(&sections().flat_map(|(section, link)| section.neighbours(link)).collect::<Vec<_>>())?;
         transaction.run(&self.0.iter().flat_map(|section| &section.rule).map(Rule::add).collect::<Vec<_>>())?;
         if self.0.iter().any(|section| section.wait_dad) {
-            let names = self.0.iter().filter_map(Section::name).collect::<Vec<_>>();
-            wait_dad(transaction.socket(), &names)?;
+            let added =
+                sections().flat_map(|(section, link)| section.addr.iter().map(|addr| (link.index(), addr.ip())));
+            let named = sections().map(|(_, link)| link.index()).collect::<Vec<_>>();
+            wait_dad(transaction.socket(), &named, added.filter(|(_, ip)| ip.is_ipv6()).collect())?;
         }
-        let mut settled = Vec::new();
-        for (section, netns) in self.0.iter().zip(into) {
-            let Some(netns) = netns else { continue };
-            match section.settle(transaction, netns) {
-                Ok(link) => settled.push(link),
-                Err(error) => {
-                    settled.into_iter().rev().for_each(Settled::undo);
-                    return Err(error);
-                }
-            }
+        let moved = self.0.iter().zip(into).filter_map(|(section, netns)| Some((section, netns.as_ref()?)));
+        let mut moved = moved.peekable();
+        while let Some((section, netns)) = moved.next() {
+            section.settle(transaction, netns, moved.peek().is_none())?;
         }
         Ok(())
     }
@@ -326,7 +332,7 @@ impl Tool for NetSetup {
 
     fn run(self, _program: Option<Exec>) -> Result<ExitCode, Failure> {
         self.0.iter().try_for_each(Section::check)?;
-        let routes = self.0.iter().map(Section::routes).collect::<Result<Vec<_>, _>>()?.concat();
+        let routes = self.0.iter().map(Section::routes).collect::<Result<Vec<_>, _>>()?;
         let netns = self.netns()?.map(|reference| reference.open(Kind::Net)).transpose()?;
         let into = self.0.iter().map(|section| section.into.as_ref().map(|into| into.open(Kind::Net)).transpose());
         let into = into.collect::<Result<Vec<_>, _>>()?;
@@ -335,39 +341,51 @@ impl Tool for NetSetup {
             None => Socket::open()?,
         };
         let mut transaction = socket.begin();
-        self.0.iter().try_for_each(|section| section.make_and_rename(&mut transaction))?;
-        let sysctls = self.0.iter().flat_map(|section| &section.sysctl).map(|sysctl| (sysctl.clone(), false));
-        let former = set_all(&sysctls.collect::<Vec<_>>(), netns.as_ref())?;
-        if let Err(error) = self.apply(&mut transaction, &routes, &into) {
-            restore(former, netns.as_ref());
-            return Err(error.into());
-        }
+        self.apply(&mut transaction, &routes, netns.as_ref(), &into).map_err(|error| transaction.undo(error))?;
         transaction.commit();
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Waits for duplicate address detection (RFC 4862), which takes one to two seconds where the link has a carrier.
-fn wait_dad(socket: &mut Socket, names: &[&InterfaceName]) -> Result<(), Error> {
+/// Waits for duplicate address detection (RFC 4862), which takes one to two seconds where the link has a carrier: for these
+/// addresses, and those that the links (all, if none is named) have.
+fn wait_dad(socket: &mut Socket, named: &[u32], mut awaited: Vec<(u32, IpAddr)>) -> Result<(), Error> {
     const PATIENCE: Duration = Duration::from_secs(10);
     const OPERATION: &str = "wait for duplicate address detection of";
-    let links = names.iter().map(|name| socket.link(name)).collect::<Result<Vec<_>, _>>()?;
     let start = Instant::now();
+    let mut assigned = socket.addresses()?;
+    let of_links = assigned.iter().filter(|assigned| named.is_empty() || named.contains(&assigned.index));
+    awaited.extend(
+        of_links
+            .filter(|assigned| assigned.tentative || assigned.duplicate)
+            .map(|assigned| (assigned.index, assigned.address.ip())),
+    );
     loop {
-        let assigned = socket.addresses()?;
-        let of_links = |index: u32| links.is_empty() || links.iter().any(|link| link.index() == index);
-        if let Some(duplicate) = assigned.iter().find(|assigned| of_links(assigned.index) && assigned.duplicate) {
-            let error = Error::new(OPERATION, duplicate.address, Errno::EADDRINUSE);
-            return Err(error.with_reason("another machine has this address"));
+        let mut pending = None;
+        for (index, ip) in &awaited {
+            let found = assigned.iter().find(|assigned| assigned.index == *index && assigned.address.ip() == *ip);
+            match found {
+                None => {
+                    let error =
+                        Error::new(OPERATION, ip, Errno::EADDRNOTAVAIL).with_reason("the kernel has taken it away");
+                    return Err(error.with_hint("another machine has this address, or the link went down"));
+                }
+                Some(found) if found.duplicate => {
+                    let error = Error::new(OPERATION, found.address, Errno::EADDRINUSE);
+                    return Err(error.with_reason("another machine has this address"));
+                }
+                Some(found) if found.tentative => pending = Some(found.address),
+                Some(_) => {}
+            }
         }
-        let mut pending = assigned.iter().filter(|assigned| of_links(assigned.index) && assigned.tentative);
-        let Some(first) = pending.next() else { return Ok(()) };
+        let Some(pending) = pending else { return Ok(()) };
         if start.elapsed() >= PATIENCE {
-            let error = Error::new(OPERATION, first.address, Errno::ETIMEDOUT);
+            let error = Error::new(OPERATION, pending, Errno::ETIMEDOUT);
             return Err(
                 error.with_hint("it starts when the link is up and has a carrier: for a veth, when both ends are up")
             );
         }
         sleep(Duration::from_millis(20));
+        assigned = socket.addresses()?;
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 use libctr::net::link::Link;
 use libctr::net::neighbour;
-use libctr::net::{Address, Change, InterfaceName, Mac, Prefix, Request, Route, Socket, Sysctl, Veth};
+use libctr::net::{Assignment, Change, InterfaceName, Mac, Prefix, Request, Route, Socket, Sysctl, Transaction, Veth};
 use libctr::ns::{Kind, Namespace, NsRef};
 use libctr::process::Exec;
 use libctr::{Errno, Error};
@@ -20,6 +20,8 @@ use crate::cli::{Chain, Failure, Tool, usage, value as parse};
     example = "veth-create --host vethc1 --peer eth0 --netns env:NSFD_NET --host-addr 10.0.0.1/32 --route 10.0.0.2 --up",
     note = "NSREF is fd:N, env:VAR, pid:N, or a path such as /run/netns/blue.\n\
             Interface names have at most 15 bytes.\n\
+            ADDRESS: ADDR/LEN[,nodad][,scope=global|link|host|N][,peer=ADDR][,broadcast=ADDR|none][,lifetime=VALID[:PREFERRED]], in \
+            seconds; nodad is for IPv6, scope and broadcast for IPv4.\n\
             Exit status: 0 done, 1 failed, 2 usage."
 )]
 pub struct VethCreate {
@@ -51,13 +53,14 @@ pub struct VethCreate {
     #[argh(option, arg_name = "NAME", from_str_fn(parse))]
     bridge: Option<InterfaceName>,
     /// address of the host end; may be repeated
-    #[argh(option, arg_name = "ADDR/LEN", from_str_fn(parse))]
-    host_addr: Vec<Address>,
+    #[argh(option, arg_name = "ADDRESS", from_str_fn(parse))]
+    host_addr: Vec<Assignment>,
     /// route to this network or address through the pair, needs --up; may be repeated
     #[argh(option, arg_name = "PREFIX", from_str_fn(parse))]
     route: Vec<Prefix>,
-    /// answer ARP and NDP for the single addresses of --route on the interfaces that have them in their network; the entries
-    /// (ip neighbour show proxy) outlive the pair
+    /// answer ARP and NDP for the addresses of --route (single ones only, of both families) on the interfaces that have them in
+    /// their network, which are set to forward for that; IPv6 then takes no router advertisements there unless accept_ra is 2.
+    /// The entries (ip neighbour show proxy) outlive the pair
     #[argh(switch)]
     proxy: bool,
     /// forward what comes in through the host end, IPv4 and IPv6
@@ -93,7 +96,12 @@ impl VethCreate {
             return Err(usage("--proxy", "needs --route: it answers for those addresses"));
         }
         match self.route.iter().find(|prefix| self.proxy && !prefix.is_single()) {
-            Some(prefix) => Err(usage("--proxy", format!("answers for single addresses, {prefix} is a network"))),
+            Some(prefix) => Err(usage(
+                "--proxy",
+                format!(
+                    "answers for single addresses, {prefix} is a network: give a --route for each, or have it routed here"
+                ),
+            )),
             None => Ok(()),
         }
     }
@@ -131,15 +139,21 @@ impl VethCreate {
             format!("net/{path}=1").parse().map(|sysctl: Sysctl| settings.push((sysctl, optional)))
         };
         if self.forward {
-            let needs_v6 = self.route.iter().map(Prefix::ip).chain(self.host_addr.iter().map(Address::ip));
+            let needs_v6 = self.route.iter().map(Prefix::ip).chain(self.host_addr.iter().map(Assignment::ip));
             let needs_v6 = needs_v6.into_iter().any(|ip| ip.is_ipv6());
             set(format!("ipv4/conf/{}/forwarding", self.host.as_str()), false)?;
             set(format!("ipv6/conf/{}/forwarding", self.host.as_str()), !needs_v6)?;
             // Linux 6.17: without it, IPv6 is forwarded only where net.ipv6.conf.all.forwarding is on
             set(format!("ipv6/conf/{}/force_forwarding", self.host.as_str()), true)?;
         }
-        for (_, link) in proxies.iter().filter(|(prefix, _)| prefix.ip().is_ipv6()) {
-            set(format!("ipv6/conf/{}/proxy_ndp", link.name().as_str()), false)?;
+        // the kernel answers for others on a link that forwards
+        for (prefix, link) in proxies {
+            let family = if prefix.ip().is_ipv6() { "ipv6" } else { "ipv4" };
+            set(format!("{family}/conf/{}/forwarding", link.name()), false)?;
+            if prefix.ip().is_ipv6() {
+                set(format!("ipv6/conf/{}/force_forwarding", link.name()), true)?;
+                set(format!("ipv6/conf/{}/proxy_ndp", link.name()), false)?;
+            }
         }
         Ok(settings)
     }
@@ -174,22 +188,16 @@ impl Tool for VethCreate {
         veth.create(&mut transaction, &netns)?;
         let link = transaction.link(&self.host)?;
         let mut requests: Vec<Request> = bridge.map(|bridge| link.change(Change::Master(bridge))).into_iter().collect();
-        requests.extend(self.host_addr.iter().map(|address| address.add(&link, false)));
+        requests.extend(self.host_addr.iter().map(|address| address.add(&link)));
         requests.extend(self.up.then(|| link.change(Change::Up)));
         let routes = self.route.iter().map(|prefix| Route::through(*prefix, self.host.clone()));
         requests.extend(routes.map(|route| route.add_through(&link)));
         requests.extend(proxies.iter().map(|(prefix, link)| neighbour::add_proxy(prefix.ip(), link)));
-        let settings = set_all(&sysctls, host_netns.as_ref())?;
-        let done = transaction.run(&requests).and_then(|()| match &mut peer_socket {
-            Some(socket) => {
-                let peer = socket.link(&self.peer)?;
-                socket.run(&[peer.change(Change::Up)])
-            }
-            None => Ok(()),
-        });
-        if let Err(error) = done {
-            restore(settings, host_netns.as_ref());
-            return Err(error.into());
+        set_all(&mut transaction, &sysctls, host_netns.as_ref())?;
+        transaction.run(&requests)?;
+        if let Some(socket) = &mut peer_socket {
+            let up = socket.link(&self.peer).and_then(|peer| socket.run(&[peer.change(Change::Up)]));
+            up.map_err(|error| transaction.undo(error))?;
         }
         transaction.commit();
         Ok(ExitCode::SUCCESS)
@@ -204,25 +212,14 @@ fn is_same(netns: &Namespace, other: Option<&Namespace>) -> Result<bool, Error> 
     Ok(netns.id()? == other)
 }
 
-/// Sets all of these, or none; returns what restores what was there. The second of each pair: it may be missing.
-pub(crate) fn set_all(sysctls: &[(Sysctl, bool)], netns: Option<&Namespace>) -> Result<Vec<Sysctl>, Error> {
-    let mut former = Vec::new();
-    for (sysctl, optional) in sysctls {
-        match sysctl.set(netns) {
-            Ok(value) => former.push(value),
-            Err(error) if *optional && error.errno() == Errno::ENOENT => {}
-            Err(error) => {
-                restore(former, netns);
-                return Err(error);
-            }
-        }
-    }
-    Ok(former)
-}
-
-/// Restores settings after a failure, which is what the user gets to see: a setting whose interface is gone is gone too.
-pub(crate) fn restore(former: Vec<Sysctl>, netns: Option<&Namespace>) {
-    for sysctl in former.iter().rev() {
-        let _ = sysctl.set(netns);
-    }
+/// Sets all of these. The second of each pair: it may be missing.
+pub(crate) fn set_all(
+    transaction: &mut Transaction<'_>,
+    sysctls: &[(Sysctl, bool)],
+    netns: Option<&Namespace>,
+) -> Result<(), Error> {
+    sysctls.iter().try_for_each(|(sysctl, optional)| match transaction.set(sysctl, netns) {
+        Err(error) if !(*optional && error.errno() == Errno::ENOENT) => Err(transaction.undo(error)),
+        _ => Ok(()),
+    })
 }

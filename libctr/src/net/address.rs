@@ -58,6 +58,7 @@ impl Address {
 
 /// How an interface is to have an address:
 /// `ADDR/LEN[,nodad][,scope=global|link|host|N][,peer=ADDR][,broadcast=ADDR|none][,lifetime=SECONDS[:SECONDS]]`, as in ip-address(8).
+/// `nodad` is for IPv6, `scope` and `broadcast` for IPv4.
 ///
 /// ```
 /// use libctr::net::Assignment;
@@ -95,6 +96,11 @@ impl From<Address> for Assignment {
 }
 
 impl Assignment {
+    /// The address.
+    pub fn ip(&self) -> IpAddr {
+        self.address.ip
+    }
+
     /// The request that gives the address to `link`.
     pub fn add(&self, link: &Link) -> Request {
         let Address { ip, length } = self.address;
@@ -104,7 +110,7 @@ impl Assignment {
             IpAddr::V4(ip) if ip.is_link_local() => libc::RT_SCOPE_LINK,
             _ => libc::RT_SCOPE_UNIVERSE,
         });
-        let flags = if self.nodad { libc::IFA_F_NODAD as u8 } else { 0 };
+        let flags = if self.nodad && ip.is_ipv6() { libc::IFA_F_NODAD as u8 } else { 0 };
         let mut message = Message::address(libc::RTM_NEWADDR, family(ip), length, flags, scope, link.index())
             .with_ip(libc::IFA_LOCAL, ip)
             .with_ip(libc::IFA_ADDRESS, self.peer.unwrap_or(ip));
@@ -137,14 +143,22 @@ impl FromStr for Assignment {
         let mut parts = text.split(',');
         let mut this = Assignment::from(parts.next().unwrap_or_default().parse::<Address>()?);
         let v4 = this.address.ip.is_ipv4();
+        let mut given = Vec::new();
         for part in parts {
+            let key = part.split('=').next().unwrap_or_default();
+            if given.contains(&key) {
+                return Err(invalid(format!("{key} is given twice")));
+            }
+            given.push(key);
             let number = |value: &str| {
                 let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
                 value.parse::<u32>().ok().filter(|_| digits)
             };
-            let wrong =
-                || invalid(format!("{part:?} is no {} of this address", part.split('=').next().unwrap_or_default()));
+            let wrong = || invalid(format!("{part:?} is no {key} of this address"));
+            let other = |family| invalid(format!("{key} is for IPv{family}: with this one the kernel ignores it"));
             match part.split_once('=') {
+                None if part == "nodad" && v4 => return Err(other(6)),
+                Some(("scope" | "broadcast", _)) if !v4 => return Err(other(4)),
                 None if part == "nodad" => this.nodad = true,
                 Some(("scope", value)) => {
                     this.scope = Some(match value {

@@ -67,8 +67,17 @@ pub struct Link {
     mtu: u32,
     mac: Vec<u8>,
     master: u32,
+    /// The link that it is on, as a macvlan is.
+    parent: u32,
     /// What it is set to as the port of a bridge: attributes of `IFLA_INFO_SLAVE_DATA`.
     port: Vec<(u16, Vec<u8>)>,
+}
+
+/// The kind of link that a message about one is about (`IFLA_INFO_KIND`).
+pub(super) fn info_kind(message: &Message) -> Option<String> {
+    let mut info = message.attributes(HEADER).filter(|(kind, _)| *kind == libc::IFLA_LINKINFO);
+    let mut kinds = info.next().map(|(_, value)| attributes(value)).into_iter().flatten();
+    kinds.find(|(kind, _)| *kind == libc::IFLA_INFO_KIND).map(|(_, value)| str_of(value))
 }
 
 /// Flags of linux/if.h.
@@ -77,6 +86,8 @@ const NOARP: u32 = libc::IFF_NOARP as u32;
 const LOWER_UP: u32 = 1 << 16;
 /// The length of `struct ifinfomsg`.
 const HEADER: usize = 16;
+/// `IFLA_NEW_IFINDEX` (Linux 5.13; before, a link whose number is taken gets another).
+const NEW_IFINDEX: u16 = 49;
 
 /// A change of one property of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +102,8 @@ pub enum Change {
     Mac(Mac),
     /// Attached to this bridge, vrf, bond or team.
     Master(Link),
+    /// Attached to nothing.
+    NoMaster,
     /// Another name. Before Linux 6.2 the link has to be down.
     Rename(InterfaceName),
     /// Whether it resolves addresses by ARP and NDP (`IFF_NOARP`).
@@ -203,6 +216,11 @@ impl Link {
         &self.mac
     }
 
+    /// Whether it is on the link of this number, as a macvlan is.
+    pub(super) fn is_on(&self, index: u32) -> bool {
+        self.parent == index
+    }
+
     /// The request that makes this change. To undo it is to restore what was there when the link was looked up.
     pub fn change(&self, change: Change) -> Request {
         let flag = |flag, on| Message::link(libc::RTM_NEWLINK, self.index, if on { flag } else { 0 }, flag);
@@ -240,26 +258,65 @@ impl Link {
                 let object = format!("{name} to {}", master.name);
                 let message = number(libc::IFLA_MASTER, master.index);
                 let undo = number(libc::IFLA_MASTER, self.master);
-                let request = Request::change("attach link", object, message, Some(undo));
+                let request =
+                    Request::change("attach link", object, message, Some(undo)).touching(self.index, self.master);
                 return request.keeping_address(master.index, &master.mac);
             }
-            Change::Rename(to) => (
-                "rename link",
-                format!("{name} to {to}"),
-                none().with_str(libc::IFLA_IFNAME, to.as_str()),
-                none().with_str(libc::IFLA_IFNAME, name.as_str()),
-            ),
+            Change::NoMaster => {
+                ("detach link", name.to_string(), number(libc::IFLA_MASTER, 0), number(libc::IFLA_MASTER, self.master))
+            }
+            Change::Rename(to) => {
+                let object = format!("{name} to {to}");
+                let [message, undo] = [&to, name].map(|name| none().with_str(libc::IFLA_IFNAME, name.as_str()));
+                return Request::change("rename link", object, message, Some(undo));
+            }
         };
-        Request::change(operation, object, message, Some(undo))
+        Request::change(operation, object, message, Some(undo)).touching(self.index, self.master)
     }
 
     /// The request that moves the link to another network namespace, where it is down and has no addresses. It can be undone from
     /// there only, by a request of the same kind.
     #[doc(alias = "IFLA_NET_NS_FD")]
     pub fn move_to(&self, netns: impl AsFd) -> Request {
-        let fd = netns.as_fd().as_raw_fd() as u32;
-        let message = Message::link(libc::RTM_NEWLINK, self.index, 0, 0).with_u32(libc::IFLA_NET_NS_FD, fd);
-        Request::change("move link", format!("{} to the other network namespace", self.name), message, None)
+        self.move_as(netns.as_fd(), None)
+    }
+
+    fn move_as(&self, netns: BorrowedFd<'_>, index: Option<u32>) -> Request {
+        let message = Message::link(libc::RTM_NEWLINK, self.index, 0, 0)
+            .with_u32(libc::IFLA_NET_NS_FD, netns.as_raw_fd() as u32)
+            .with_some_u32(NEW_IFINDEX, index);
+        let object = format!("{} to the other network namespace", self.name);
+        Request::change("move link", object, message, None).touching(self.index, self.master)
+    }
+
+    /// The same, back to where it was and had this number.
+    pub(super) fn move_back(&self, (netns, index): &(impl AsFd, u32)) -> Request {
+        self.move_as(netns.as_fd(), Some(*index))
+    }
+
+    /// What gives back what this link, as it was before, and the same link `now` differ in, of what a move, or a change of the one that it is on, costs.
+    pub(super) fn give_back(&self, now: &Link) -> Vec<Request> {
+        let mut changes = Vec::new();
+        if now.mtu != self.mtu {
+            changes.push(Message::link(libc::RTM_NEWLINK, self.index, 0, 0).with_u32(libc::IFLA_MTU, self.mtu));
+        }
+        if now.master != self.master {
+            changes.push(Message::link(libc::RTM_NEWLINK, self.index, 0, 0).with_u32(libc::IFLA_MASTER, self.master));
+        }
+        if now.flags & UP != self.flags & UP {
+            changes.push(Message::link(libc::RTM_NEWLINK, self.index, self.flags, UP));
+        }
+        changes.into_iter().map(|message| Request::change("restore", &self.name, message, None)).collect()
+    }
+
+    /// What gives back the settings of a port that differ `now`.
+    pub(super) fn give_back_port(&self, now: &Link) -> Option<Request> {
+        // its state, what only the kernel says, and a command to forget
+        let writable = |kind: u16| !matches!(kind, 1 | 13..=24 | 26 | 35 | 36 | 38 | 41);
+        let differs = |setting: &&(u16, Vec<u8>)| writable(setting.0) && !now.port.contains(setting);
+        let differing: Vec<_> = self.port.iter().filter(differs).cloned().collect();
+        let message = (!differing.is_empty()).then(|| port(self.index, &differing))?;
+        Some(Request::change("restore", format!("bridge port {}", self.name), message, None))
     }
 
     /// The request that deletes the link, with a veth its other end too. It cannot be undone.
@@ -286,20 +343,35 @@ impl Socket {
         self.find(format!("number {index}"), Message::link(libc::RTM_GETLINK, index, 0, 0))
     }
 
+    /// All links; those with a name that [`InterfaceName`] refuses are left out.
+    pub(super) fn links(&mut self) -> Result<Vec<Link>> {
+        let request = Request::change("list links", "", Message::link(libc::RTM_GETLINK, 0, 0, 0), None);
+        Ok(self.dump(&request)?.iter().filter_map(|message| Link::read(message)?.ok()).collect())
+    }
+
     fn find(&mut self, object: String, message: Message) -> Result<Link> {
         let request = Request::change("find link", &object, message, None);
-        let found = self.query(&request)?.into_iter().find(|message| message.kind == libc::RTM_NEWLINK);
-        let header = found.as_ref().and_then(|message| message.header_u32(4).zip(message.header_u32(8)));
-        let (Some(message), Some((index, flags))) = (&found, header) else {
-            return Err(Error::new("find link", object, Errno::ENODEV));
-        };
-        let (mut name, mut mtu, mut mac, mut master, mut port) = (String::new(), 0, Vec::new(), 0, Vec::new());
+        let found = self.query(&request)?.iter().find_map(Link::read);
+        found.unwrap_or_else(|| Err(Error::new("find link", object, Errno::ENODEV)))
+    }
+}
+
+impl Link {
+    /// The link that a message is about, if it is about one.
+    pub(super) fn read(message: &Message) -> Option<Result<Link>> {
+        let (index, flags) = message.header_u32(4).zip(message.header_u32(8))?;
+        if message.kind != libc::RTM_NEWLINK {
+            return None;
+        }
+        let (mut name, mut mtu, mut mac, mut master, mut parent, mut port) =
+            (String::new(), 0, Vec::new(), 0, 0, Vec::new());
         for (kind, value) in message.attributes(HEADER) {
             match kind {
                 libc::IFLA_IFNAME => name = str_of(value),
                 libc::IFLA_MTU => mtu = u32_of(value).unwrap_or(0),
                 libc::IFLA_ADDRESS => mac = value.to_vec(),
                 libc::IFLA_MASTER => master = u32_of(value).unwrap_or(0),
+                libc::IFLA_LINK => parent = u32_of(value).unwrap_or(0),
                 libc::IFLA_LINKINFO => {
                     /// `IFLA_INFO_SLAVE_DATA`.
                     const DATA: u16 = 5;
@@ -312,17 +384,7 @@ impl Socket {
                 _ => {}
             }
         }
-        Ok(Link { index, name: name.parse()?, flags, mtu, mac, master, port })
-    }
-}
-
-impl Transaction<'_> {
-    /// The link of this name.
-    ///
-    /// # Errors
-    /// ENODEV: there is none in the socket's network namespace.
-    pub fn link(&mut self, name: &InterfaceName) -> Result<Link> {
-        self.socket().link(name)
+        Some(name.parse().map(|name| Link { index, name, flags, mtu, mac, master, parent, port }))
     }
 }
 
@@ -331,14 +393,22 @@ fn named(kind: u16, name: &InterfaceName) -> Message {
     Message::link(kind, 0, 0, 0).with_str(libc::IFLA_IFNAME, name.as_str())
 }
 
-/// Makes a request that creates the link which `message` names and describes.
-fn create(operation: &'static str, object: String, message: Message, kind: &str, data: Option<Message>) -> Request {
+/// Makes a request that creates the link `name`, which `message` describes.
+fn create(
+    operation: &'static str,
+    object: String,
+    name: &InterfaceName,
+    message: Message,
+    kind: &str,
+    data: Option<Message>,
+) -> Request {
     let mut info = nested().with_str(libc::IFLA_INFO_KIND, kind);
     if let Some(data) = data {
         info = info.with(libc::IFLA_INFO_DATA, &data.bytes);
     }
-    let undo = message.of_kind(libc::RTM_DELLINK);
-    Request::create(operation, object, message.with(libc::IFLA_LINKINFO, &info.bytes), undo)
+    let [undo, probe] = [libc::RTM_DELLINK, libc::RTM_GETLINK].map(|kind| named(kind, name));
+    let message = message.with(libc::IFLA_LINKINFO, &info.bytes);
+    Request::create(operation, object, message, undo).unless_found(probe)
 }
 
 /// A pair of virtual Ethernet interfaces, each of which receives what the other sends, see veth(4).
@@ -404,7 +474,7 @@ impl Veth {
         let peer = end(&self.peer, self.peer_mac).with_u32(libc::IFLA_NET_NS_FD, netns.as_raw_fd() as u32);
         let object = format!("{} with peer {}", self.host, self.peer);
         let data = nested().with(PEER, &peer.bytes);
-        let request = create("create veth", object, end(&self.host, self.host_mac), "veth", Some(data));
+        let request = create("create veth", object, &self.host, end(&self.host, self.host_mac), "veth", Some(data));
         transaction.run(&[request]).map_err(|error| match error.errno() {
             Errno::EEXIST if transaction.link(&self.host).is_ok() => error.with_reason(format!("{} exists", self.host)),
             Errno::EEXIST => error.with_reason(format!("{} exists in the network namespace of the peer", self.peer)),
@@ -498,14 +568,21 @@ impl LinkKind {
         transaction.run(&[request])
     }
 
-    /// Makes a link of this kind in another network namespace; its parent is in the transaction's. It is not undone with the
-    /// transaction, but by a request to delete it there.
+    /// Makes a link of this kind in another network namespace; its parent is in the transaction's. `there` is a socket in that one,
+    /// without which it is not taken back with the transaction.
     ///
     /// # Errors
     /// As [`LinkKind::create`]. EINVAL: a tun or tap device, which is made where it is.
-    pub fn create_in(&self, transaction: &mut Transaction<'_>, name: &InterfaceName, netns: impl AsFd) -> Result<()> {
+    pub fn create_in(
+        &self,
+        transaction: &mut Transaction<'_>,
+        name: &InterfaceName,
+        netns: impl AsFd,
+        there: Option<Socket>,
+    ) -> Result<()> {
         let request = self.request(transaction, name, Some(netns.as_fd()))?;
-        transaction.socket().run(&[request])
+        transaction.undo_there(there, name, None);
+        transaction.run(&[request.elsewhere()])
     }
 
     fn request(
@@ -558,7 +635,7 @@ impl LinkKind {
         let message = named(libc::RTM_NEWLINK, name)
             .with_some_u32(libc::IFLA_LINK, link)
             .with_some_u32(libc::IFLA_NET_NS_FD, netns.map(|netns| netns.as_raw_fd() as u32));
-        Ok(create("create link", format!("{name} of kind {kind}"), message, kind, data))
+        Ok(create("create link", format!("{name} of kind {kind}"), name, message, kind, data))
     }
 }
 

@@ -120,6 +120,98 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
+/// The length of the header of the messages of this kind, see rtnetlink(7).
+pub(super) fn header_of(kind: u16) -> usize {
+    match kind {
+        libc::RTM_NEWLINK..=libc::RTM_SETLINK => 16,
+        libc::RTM_NEWADDR..=libc::RTM_GETADDR => 8,
+        _ => 12,
+    }
+}
+
+/// The name of the attribute at this place of a message, after the names of those that it is in; with `more`, the name of that
+/// attribute in it.
+pub(super) fn path_of(message: &Message, at: usize, more: Option<u16>) -> String {
+    let link: &[(u16, &str)] = &[
+        (1, "IFLA_ADDRESS"),
+        (3, "IFLA_IFNAME"),
+        (4, "IFLA_MTU"),
+        (5, "IFLA_LINK"),
+        (10, "IFLA_MASTER"),
+        (18, "IFLA_LINKINFO"),
+        (28, "IFLA_NET_NS_FD"),
+        (31, "IFLA_NUM_TX_QUEUES"),
+        (32, "IFLA_NUM_RX_QUEUES"),
+        (49, "IFLA_NEW_IFINDEX"),
+    ];
+    let mut names = match message.kind {
+        libc::RTM_NEWLINK..=libc::RTM_SETLINK => link,
+        libc::RTM_NEWADDR..=libc::RTM_GETADDR => {
+            &[(1, "IFA_ADDRESS"), (2, "IFA_LOCAL"), (4, "IFA_BROADCAST"), (6, "IFA_CACHEINFO"), (8, "IFA_FLAGS")]
+        }
+        libc::RTM_NEWROUTE..=libc::RTM_GETROUTE => &[
+            (1, "RTA_DST"),
+            (4, "RTA_OIF"),
+            (5, "RTA_GATEWAY"),
+            (6, "RTA_PRIORITY"),
+            (7, "RTA_PREFSRC"),
+            (9, "RTA_MULTIPATH"),
+            (15, "RTA_TABLE"),
+            (18, "RTA_VIA"),
+        ],
+        libc::RTM_NEWNEIGH..=libc::RTM_GETNEIGH => &[(1, "NDA_DST"), (2, "NDA_LLADDR")],
+        libc::RTM_NEWRULE..=libc::RTM_GETRULE => &[
+            (1, "FRA_DST"),
+            (2, "FRA_SRC"),
+            (3, "FRA_IIFNAME"),
+            (6, "FRA_PRIORITY"),
+            (10, "FRA_FWMARK"),
+            (15, "FRA_TABLE"),
+            (16, "FRA_FWMASK"),
+            (17, "FRA_OIFNAME"),
+        ],
+        _ => &[],
+    };
+    let name = |names: &[(u16, &str)], kind: u16| {
+        let known = names.iter().find(|(number, _)| *number == kind);
+        known.map_or_else(|| format!("attribute {kind}"), |(_, name)| (*name).to_owned())
+    };
+    let (mut path, mut start, mut end) = (Vec::new(), header_of(message.kind), message.bytes.len());
+    while let Some([a, b, c, d]) = message.bytes.get(start..end).and_then(|rest| rest.first_chunk()).copied() {
+        let (length, kind) = (usize::from(u16::from_ne_bytes([a, b])), u16::from_ne_bytes([c, d]) & 0x3fff);
+        let next = start + length.max(4).next_multiple_of(4);
+        if at >= next {
+            start = next;
+            continue;
+        }
+        if at < start {
+            break;
+        }
+        path.push(name(names, kind));
+        let skip;
+        (names, skip) = match path.last().map(String::as_str) {
+            Some("IFLA_LINKINFO") => {
+                let info: &[(u16, &str)] = &[
+                    (1, "IFLA_INFO_KIND"),
+                    (2, "IFLA_INFO_DATA"),
+                    (4, "IFLA_INFO_SLAVE_KIND"),
+                    (5, "IFLA_INFO_SLAVE_DATA"),
+                ];
+                (info, 4)
+            }
+            // in the data of a veth, a whole message about the peer
+            Some("attribute 1") if path.len() == 3 && length > 20 => (link, 20),
+            _ => (&[] as &[_], 4),
+        };
+        if at == start {
+            break;
+        }
+        (start, end) = (start + skip, next.min(end));
+    }
+    path.extend(more.map(|kind| name(names, kind)));
+    path.join(" > ")
+}
+
 /// The number in an attribute.
 pub(super) fn u32_of(value: &[u8]) -> Option<u32> {
     value.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))

@@ -22,6 +22,7 @@
 //! ```
 
 pub mod address;
+mod keep;
 pub mod link;
 mod message;
 pub mod neighbour;

@@ -62,6 +62,7 @@ pub fn add_proxy(ip: IpAddr, link: &Link) -> Request {
     /// `NTF_PROXY` of linux/neighbour.h.
     const PROXY: u8 = 0x08;
     let message = Message::neighbour(libc::RTM_NEWNEIGH, family(ip), link.index(), 0, PROXY).with_ip(DESTINATION, ip);
-    let undo = message.of_kind(libc::RTM_DELNEIGH);
-    Request::create("add proxy for", format!("{ip} on {}", link.name()), message, undo)
+    let [undo, probe] = [libc::RTM_DELNEIGH, libc::RTM_GETNEIGH].map(|kind| message.of_kind(kind));
+    // an entry that is there already is no error
+    Request::create("add proxy for", format!("{ip} on {}", link.name()), message, undo).unless_found(probe)
 }

@@ -3,12 +3,14 @@
 //! rtnetlink handles a request while it is being sent: when send(2) returns, the answer is there. So nothing here ever
 //! blocks, and an answer that is missing is an error at once.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use netlink_sys::{Socket as RawSocket, SocketAddr};
 
-use super::InterfaceName;
-use super::message::{Message, attributes, str_of, u32_of};
+use super::keep::{self, Kept};
+use super::link::info_kind;
+use super::message::{Message, attributes, path_of, str_of, u32_of};
+use super::{InterfaceName, Link, Sysctl};
 use crate::error::{Context, Errno, Error, Result};
 use crate::ns::{Kind, open_in};
 
@@ -17,6 +19,7 @@ const NLM_F_ACK: u16 = libc::NLM_F_ACK as u16;
 const NLM_F_DUMP: u16 = libc::NLM_F_DUMP as u16;
 const NLM_F_EXCL: u16 = libc::NLM_F_EXCL as u16;
 const NLM_F_CREATE: u16 = libc::NLM_F_CREATE as u16;
+const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 /// The length of `struct nlmsghdr`.
@@ -28,6 +31,8 @@ const NLMSG_DONE: u16 = 3;
 /// The attributes of an extended acknowledgement.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 const NLMSGERR_ATTR_OFFS: u16 = 2;
+const NLMSGERR_ATTR_MISS_TYPE: u16 = 5;
+const NLMSGERR_ATTR_MISS_NEST: u16 = 6;
 
 /// How many requests go out in one datagram: their acknowledgements always fit into the receive buffer.
 const BATCH: usize = 32;
@@ -35,6 +40,8 @@ const BATCH: usize = 32;
 const REQUEST_MAX: usize = 16 * 1024;
 /// The kernel makes no datagram of a dump longer than 32 KiB.
 const REPLY_MAX: usize = 64 * 1024;
+/// How often a call may be interrupted, or an answer be none, before that is an error.
+const PATIENCE: usize = 64;
 
 /// One thing that the kernel is asked to do, and how to take it back.
 #[derive(Clone, Debug)]
@@ -45,6 +52,10 @@ pub struct Request {
     message: Message,
     flags: u16,
     undo: Option<Message>,
+    /// Asks for what is to be made: what was there before is not taken back.
+    probe: Option<Message>,
+    /// A link and its master, which may lose addresses, routes, neighbours or settings by this, and again when it is undone.
+    touches: Option<[u32; 2]>,
     /// A link, and the hardware address that it is to have again when this is undone.
     address: Option<(u32, Vec<u8>)>,
 }
@@ -52,8 +63,7 @@ pub struct Request {
 impl Request {
     /// Makes something new: EEXIST where it is there already (`NLM_F_CREATE | NLM_F_EXCL`). `undo` deletes it.
     pub(super) fn create(operation: &'static str, object: impl ToString, message: Message, undo: Message) -> Self {
-        let flags = NLM_F_CREATE | NLM_F_EXCL;
-        Request { operation, object: object.to_string(), message, flags, undo: Some(undo), address: None }
+        Request::change(operation, object, message, Some(undo)).with_flags(NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// Changes or deletes what is there.
@@ -63,13 +73,38 @@ impl Request {
         message: Message,
         undo: Option<Message>,
     ) -> Self {
-        Request { operation, object: object.to_string(), message, flags: 0, undo, address: None }
+        let object = object.to_string();
+        Request { operation, object, message, flags: 0, undo, probe: None, touches: None, address: None }
+    }
+
+    pub(super) fn with_flags(self, flags: u16) -> Self {
+        Request { flags, ..self }
+    }
+
+    /// The same, which `probe` finds where it exists; for what the kernel makes again without an error, and for what would stay
+    /// if its answer was lost.
+    pub(super) fn unless_found(self, probe: Message) -> Self {
+        Request { probe: Some(probe), ..self }
+    }
+
+    /// The same, which may cost a link and its master (0: none) more than the change.
+    pub(super) fn touching(self, index: u32, master: u32) -> Self {
+        Request { touches: Some([index, master]), ..self }
     }
 
     /// The same, which also gives a link its hardware address back when it is undone: a bridge takes over that of a port, and
     /// has none when the last one goes.
     pub(super) fn keeping_address(self, index: u32, address: &[u8]) -> Self {
         Request { address: Some((index, address.to_vec())), ..self }
+    }
+
+    /// The same, never undone by the namespace that it is sent in.
+    pub(super) fn elsewhere(self) -> Self {
+        Request { undo: None, probe: None, ..self }
+    }
+
+    pub(super) fn message(&self) -> &Message {
+        &self.message
     }
 
     fn error(&self, errno: Errno) -> Error {
@@ -82,6 +117,7 @@ impl Request {
 pub struct Socket {
     socket: RawSocket,
     sequence: u32,
+    buffer: Vec<u8>,
 }
 
 impl Socket {
@@ -112,7 +148,12 @@ impl Socket {
         };
         let done: std::io::Result<()> = set_up();
         done.context(OPEN, "")?;
-        Ok(Socket { socket, sequence: 0 })
+        Ok(Socket { socket, sequence: 0, buffer: vec![0; REPLY_MAX] })
+    }
+
+    /// Has the kernel send only what a dump asks for (Linux 4.20); before, it sends all.
+    pub(super) fn be_strict(&mut self) {
+        let _ = self.socket.set_netlink_get_strict_chk(true);
     }
 
     /// Opens a socket in another network namespace. A child goes there: the caller stays where it is.
@@ -126,7 +167,7 @@ impl Socket {
 
     /// Starts a series of requests that is undone as a whole unless it is [committed](Transaction::commit).
     pub fn begin(&mut self) -> Transaction<'_> {
-        Transaction { socket: self, undo: Vec::new() }
+        Transaction { socket: self, undo: Vec::new(), made: Vec::new(), own: Vec::new(), kept: Vec::new() }
     }
 
     /// Carries out all requests, or none.
@@ -142,19 +183,27 @@ impl Socket {
 
     /// Sends one request that is answered by a message before the acknowledgement.
     pub(super) fn query(&mut self, request: &Request) -> Result<Vec<Message>> {
-        let mut messages = Vec::new();
-        match self.exchange(std::slice::from_ref(request), 0, &mut messages).pop() {
-            Some(Err(error)) => Err(error),
-            _ => Ok(messages),
-        }
+        self.ask(request, 0).map(|(messages, _)| messages)
     }
 
-    /// Asks for all there is of a kind.
+    /// Asks for all there is of a kind. What changes meanwhile may be missing or be there twice: then once more.
     pub(super) fn dump(&mut self, request: &Request) -> Result<Vec<Message>> {
-        let mut messages = Vec::new();
-        match self.exchange(std::slice::from_ref(request), NLM_F_DUMP, &mut messages).pop() {
-            Some(Err(error)) => Err(error),
-            _ => Ok(messages),
+        for _ in 0..PATIENCE {
+            if let (messages, false) = self.ask(request, NLM_F_DUMP)? {
+                return Ok(messages);
+            }
+        }
+        Err(request.error(Errno::EAGAIN).with_reason("it changes faster than it can be read"))
+    }
+
+    /// The messages that answer a request, and whether something changed while they were collected.
+    fn ask(&mut self, request: &Request, flags: u16) -> Result<(Vec<Message>, bool)> {
+        let mut answers = Answers::default();
+        let result = self.exchange(std::slice::from_ref(request), flags, &mut answers).pop().flatten();
+        result.unwrap_or(Ok(()))?;
+        match answers.fault {
+            Some(fault) => Err(fault.of(request)),
+            None => Ok((answers.messages, answers.interrupted)),
         }
     }
 
@@ -166,32 +215,32 @@ impl Socket {
         !matches!(self.query(&request), Err(error) if error.errno() == Errno::EPERM)
     }
 
-    /// Sends up to [`BATCH`] requests in one datagram; one result for each.
-    fn exchange(&mut self, requests: &[Request], flags: u16, messages: &mut Vec<Message>) -> Vec<Result<()>> {
+    /// Sends up to [`BATCH`] requests in one datagram; one result for each, `None` where what became of it is not known.
+    fn exchange(&mut self, requests: &[Request], flags: u16, answers: &mut Answers) -> Vec<Option<Result<()>>> {
         let first = self.sequence.wrapping_add(1);
         let mut results: Vec<Option<Result<()>>> = vec![None; requests.len()];
-        let outcome = self.send(requests, flags).and_then(|()| self.receive(first, requests, &mut results, messages));
+        match self.send(requests, flags) {
+            Ok(()) => {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                self.receive(&mut buffer, first, requests, &mut results, answers);
+                self.buffer = buffer;
+            }
+            Err(fault) => answers.fault = Some(fault),
+        }
+        if results.iter().any(Option::is_none) && answers.fault.is_none() {
+            answers.fault = Some(Fault(Errno::EPROTO, "the kernel gave no answer".into()));
+        }
         results
-            .into_iter()
-            .zip(requests)
-            .map(|(result, request)| match (result, &outcome) {
-                (Some(result), _) => result,
-                (None, Err((errno, reason))) => Err(request.error(*errno).with_reason(reason.clone())),
-                (None, Ok(())) => Err(request.error(Errno::EPROTO).with_reason("the kernel gave no answer")),
-            })
-            .collect()
     }
 
-    fn send(&mut self, requests: &[Request], flags: u16) -> std::result::Result<(), (Errno, String)> {
+    fn send(&mut self, requests: &[Request], flags: u16) -> std::result::Result<(), Fault> {
         let mut datagram = Vec::new();
         for request in requests {
             self.sequence = self.sequence.wrapping_add(1);
             let length = HEADER + request.message.bytes.len();
             if length > REQUEST_MAX {
-                return Err((
-                    Errno::EMSGSIZE,
-                    format!("the request has {length} bytes, at most {REQUEST_MAX} are sent"),
-                ));
+                let reason = format!("the request has {length} bytes, at most {REQUEST_MAX} are sent");
+                return Err(Fault(Errno::EMSGSIZE, reason));
             }
             datagram.extend((length as u32).to_ne_bytes());
             datagram.extend(request.message.kind.to_ne_bytes());
@@ -200,63 +249,100 @@ impl Socket {
             datagram.extend([0; 4]);
             datagram.extend(&request.message.bytes);
         }
+        let mut tries = 0;
         loop {
+            tries += 1;
             match self.socket.send(&datagram, 0).map_err(errno) {
                 Ok(sent) if sent == datagram.len() => return Ok(()),
-                Ok(_) => return Err((Errno::EIO, "the request was sent in part".into())),
-                Err(Errno::EINTR) => continue,
-                Err(errno) => return Err((errno, "the request cannot be sent".into())),
+                Ok(_) => return Err(Fault(Errno::EIO, "the request was sent in part".into())),
+                Err(Errno::EINTR) if tries < PATIENCE => continue,
+                Err(errno) => return Err(Fault(errno, "the request cannot be sent".into())),
             }
         }
     }
 
+    /// Reads until each request has its answer, or there is no more. What is lost or malformed is remembered; what follows it may
+    /// still be what is waited for.
     fn receive(
         &mut self,
+        buffer: &mut [u8],
         first: u32,
         requests: &[Request],
         results: &mut [Option<Result<()>>],
-        messages: &mut Vec<Message>,
-    ) -> std::result::Result<(), (Errno, String)> {
-        let mut buffer = vec![0; REPLY_MAX];
-        while results.iter().any(Option::is_none) {
+        answers: &mut Answers,
+    ) {
+        let mut faults = 0;
+        while results.iter().any(Option::is_none) && faults < PATIENCE {
             let mut room = &mut buffer[..];
             let received = self.socket.recv_from(&mut room, libc::MSG_DONTWAIT | libc::MSG_TRUNC);
-            let (length, sender) = match received.map_err(errno) {
-                Ok(received) => received,
-                Err(Errno::EINTR) => continue,
-                Err(Errno::EAGAIN) => return Err((Errno::EPROTO, "the kernel gave no answer".into())),
-                Err(Errno::ENOBUFS) => {
-                    return Err((Errno::ENOBUFS, "the kernel's answer was lost, it may have been done".into()));
-                }
-                Err(errno) => return Err((errno, "the answer cannot be received".into())),
-            };
-            if sender.port_number() != 0 {
-                continue;
-            }
-            let Some(datagram) = buffer.get(..length) else {
-                return Err((Errno::EMSGSIZE, format!("the kernel's answer has {length} bytes, it was cut off")));
-            };
-            for reply in replies(datagram) {
-                let reply = reply.map_err(|reason| (Errno::EPROTO, reason.to_owned()))?;
-                let slot = reply.sequence.wrapping_sub(first) as usize;
-                let (Some(result), Some(request)) = (results.get_mut(slot), requests.get(slot)) else {
-                    continue; // the late answer to an earlier request
-                };
-                match reply.body {
-                    Body::End { code: 0, .. } => *result = Some(Ok(())),
-                    Body::End { code, reason } => {
-                        let error = request.error(Errno::from_raw(code.saturating_neg()));
-                        let reason = reason.map(|text| format!("{}: {text}", error.reason()));
-                        *result = Some(Err(match reason {
-                            Some(reason) => error.with_reason(reason),
-                            None => error,
-                        }));
+            let fault = match received.map_err(errno) {
+                Ok((_, sender)) if sender.port_number() != 0 => None,
+                Ok((length, _)) => match buffer.get(..length) {
+                    Some(datagram) => match read(datagram, first, requests, results, answers) {
+                        Ok(()) => continue,
+                        Err(reason) => Some(Fault(Errno::EPROTO, reason.into())),
+                    },
+                    None => {
+                        let reason = format!("the kernel's answer has {length} bytes, it was cut off");
+                        Some(Fault(Errno::EMSGSIZE, reason))
                     }
-                    Body::Message(message) => messages.push(message),
-                }
-            }
+                },
+                Err(Errno::EAGAIN) => return,
+                Err(Errno::EINTR) => None,
+                Err(errno) => Some(Fault(errno, "the kernel's answer was lost".into())),
+            };
+            answers.fault = answers.fault.take().or(fault);
+            faults += 1;
         }
-        Ok(())
+    }
+}
+
+/// Takes the answers in one datagram.
+fn read(
+    datagram: &[u8],
+    first: u32,
+    requests: &[Request],
+    results: &mut [Option<Result<()>>],
+    answers: &mut Answers,
+) -> std::result::Result<(), &'static str> {
+    for reply in replies(datagram) {
+        let reply = reply?;
+        let slot = reply.sequence.wrapping_sub(first) as usize;
+        let (Some(result), Some(request)) = (results.get_mut(slot), requests.get(slot)) else {
+            continue; // the late answer to an earlier request
+        };
+        answers.interrupted |= reply.interrupted;
+        match reply.body {
+            Body::End { code: 0, .. } => *result = Some(Ok(())),
+            Body::End { code, words } => {
+                let error = request.error(Errno::from_raw(code.saturating_neg()));
+                let reason = words.reason(&request.message).map(|text| format!("{}: {text}", error.reason()));
+                *result = Some(Err(match reason {
+                    Some(reason) => error.with_reason(reason),
+                    None => error,
+                }));
+            }
+            Body::Message(message) => answers.messages.push(message),
+        }
+    }
+    Ok(())
+}
+
+/// What came besides the acknowledgements.
+#[derive(Default)]
+struct Answers {
+    messages: Vec<Message>,
+    /// What a dump listed changed meanwhile.
+    interrupted: bool,
+    fault: Option<Fault>,
+}
+
+/// Why an answer is missing.
+struct Fault(Errno, String);
+
+impl Fault {
+    fn of(&self, request: &Request) -> Error {
+        request.error(self.0).with_reason(self.1.clone())
     }
 }
 
@@ -265,7 +351,19 @@ impl Socket {
 #[must_use = "what it did is undone when it is dropped"]
 pub struct Transaction<'a> {
     socket: &'a mut Socket,
-    undo: Vec<Request>,
+    undo: Vec<Undo>,
+    /// The links that it made, by name, and those of them that were looked up, by number: they have nothing to lose.
+    made: Vec<InterfaceName>,
+    own: Vec<u32>,
+    kept: Vec<Kept>,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Request(Request),
+    Sysctl(Sysctl, Option<OwnedFd>),
+    /// A link of this name in another network namespace: back to this one, where it had this number, or deleted.
+    There(Socket, InterfaceName, Option<(OwnedFd, u32)>),
 }
 
 impl Transaction<'_> {
@@ -275,28 +373,93 @@ impl Transaction<'_> {
     /// That of the first request that failed. What could not be undone is in the hint.
     pub fn run(&mut self, requests: &[Request]) -> Result<()> {
         for batch in requests.chunks(BATCH) {
-            let results = self.socket.exchange(batch, 0, &mut Vec::new());
-            let done = batch.iter().zip(&results).filter(|(_, result)| result.is_ok());
-            for (request, _) in done {
-                let object = format!("{} {}", request.operation, request.object);
-                if let Some((index, address)) = &request.address {
-                    let message = Message::link(libc::RTM_NEWLINK, *index, 0, 0).with(libc::IFLA_ADDRESS, address);
-                    let request = Request::change("undo", &object, message, None);
-                    self.undo.push(request.keeping_address(*index, address));
-                }
-                if let Some(message) = &request.undo {
-                    self.undo.push(Request::change("undo", object, message.clone(), None));
-                }
-            }
-            if let Some(error) = results.into_iter().find_map(Result::err) {
-                let error = explain(error, self.socket);
-                return Err(match self.rollback() {
-                    Ok(()) => error,
-                    Err(left) => error.with_hint(format!("not everything could be undone: {left}")),
-                });
+            if let Err(error) = self.run_batch(batch) {
+                return Err(self.undo(error));
             }
         }
         Ok(())
+    }
+
+    fn run_batch(&mut self, batch: &[Request]) -> Result<()> {
+        for request in batch {
+            for index in request.touches.into_iter().flatten().filter(|index| *index != 0) {
+                if self.keep(index)? {
+                    let uppers: Vec<_> =
+                        self.socket.links()?.iter().filter(|upper| upper.is_on(index)).map(Link::index).collect();
+                    uppers.into_iter().try_for_each(|upper| self.keep(upper).map(drop))?;
+                }
+            }
+            request.address.iter().try_for_each(|(index, _)| self.keep(*index).map(drop))?;
+        }
+        let probes = |request: &Request| Some(Request::change("find", "", request.probe.clone()?, None));
+        let probes: Vec<Request> = batch.iter().filter_map(probes).collect();
+        let found =
+            if probes.is_empty() { Vec::new() } else { self.socket.exchange(&probes, 0, &mut Answers::default()) };
+        let mut found = found.into_iter();
+        let mut answers = Answers::default();
+        let results = self.socket.exchange(batch, 0, &mut answers);
+        for (request, result) in batch.iter().zip(&results) {
+            let absent = request.probe.as_ref().map(|_| {
+                let found = found.next().flatten();
+                found.is_some_and(|found| {
+                    found.is_err_and(|error| matches!(error.errno(), Errno::ENODEV | Errno::ENOENT))
+                })
+            });
+            let done = match (result, absent) {
+                (Some(Err(_)), _) => continue,
+                (Some(Ok(())), absent) => absent.unwrap_or(true),
+                // to set a former value again does no harm
+                (None, None) => request.flags & NLM_F_CREATE == 0,
+                (None, Some(absent)) => absent && self.may_be_ours(request),
+            };
+            if done {
+                self.note_undo(request);
+            }
+        }
+        let failed = batch.iter().zip(results).find_map(|(request, result)| match (result, &answers.fault) {
+            (Some(Err(error)), _) => Some(error),
+            (None, Some(fault)) => Some(fault.of(request)),
+            _ => None,
+        });
+        failed.map_or(Ok(()), |error| Err(explain(error, self.socket, batch)))
+    }
+
+    fn note_undo(&mut self, request: &Request) {
+        let object = format!("{} {}", request.operation, request.object);
+        if let Some((index, address)) = &request.address {
+            let message = Message::link(libc::RTM_NEWLINK, *index, 0, 0).with(libc::IFLA_ADDRESS, address);
+            let request = Request::change("undo", &object, message, None);
+            self.undo.push(Undo::Request(request.keeping_address(*index, address)));
+        }
+        if let Some(message) = &request.undo {
+            self.undo.push(Undo::Request(Request::change("undo", object, message.clone(), None)));
+        }
+        if (request.message.kind, request.flags & NLM_F_CREATE) == (libc::RTM_NEWLINK, NLM_F_CREATE) {
+            self.made.extend(
+                request
+                    .message
+                    .attributes(16)
+                    .find_map(|(kind, value)| (kind == libc::IFLA_IFNAME).then(|| str_of(value).parse().ok())?),
+            );
+        }
+    }
+
+    /// Whether what a request without an answer was to make, and was not there before, is there.
+    fn may_be_ours(&mut self, request: &Request) -> bool {
+        let Some(probe) = request.probe.clone() else { return false };
+        match self.socket.query(&Request::change("find", "", probe, None)) {
+            Ok(found) => found.iter().all(|found| info_kind(found) == info_kind(&request.message)),
+            Err(error) => !matches!(error.errno(), Errno::ENODEV | Errno::ENOENT),
+        }
+    }
+
+    /// Remembers what a link has, unless the transaction made it, to give it back should all be undone; whether that was new.
+    fn keep(&mut self, index: u32) -> Result<bool> {
+        let new = !self.own.contains(&index) && !self.kept.iter().any(|kept| kept.index() == Some(index));
+        if new {
+            self.kept.push(Kept::of(self.socket, index)?);
+        }
+        Ok(new)
     }
 
     /// The socket, for queries between the requests.
@@ -304,42 +467,140 @@ impl Transaction<'_> {
         self.socket
     }
 
+    /// The link of this name.
+    ///
+    /// # Errors
+    /// ENODEV: there is none in the socket's network namespace.
+    pub fn link(&mut self, name: &InterfaceName) -> Result<Link> {
+        let link = self.socket.link(name)?;
+        if self.made.contains(name) {
+            self.own.push(link.index());
+        }
+        Ok(link)
+    }
+
+    /// Sets a setting of the transaction's network namespace, `netns`, by default the caller's. Settings that change with it are
+    /// restored with it, and what it takes from the links. A failure undoes nothing else.
+    ///
+    /// # Errors
+    /// Those of [`Sysctl::set`].
+    pub fn set(&mut self, sysctl: &Sysctl, netns: Option<impl AsFd>) -> Result<()> {
+        let netns = netns.as_ref().map(AsFd::as_fd);
+        if sysctl.spreads().is_some() || sysctl.disables_ipv6().is_some() || sysctl.makes_a_router() {
+            if sysctl.get(netns)?.is_same(sysctl) {
+                return Ok(());
+            }
+            self.keep_for(sysctl, netns)?;
+        }
+        let former = sysctl.set(netns)?;
+        self.undo.push(Undo::Sysctl(former, owned(netns)?));
+        Ok(())
+    }
+
+    fn keep_for(&mut self, sysctl: &Sysctl, netns: Option<BorrowedFd<'_>>) -> Result<()> {
+        if sysctl.makes_a_router() && !self.kept.iter().any(|kept| kept.index().is_none()) {
+            self.kept.push(Kept::routers(self.socket)?);
+        }
+        let links = self.socket.links()?;
+        for link in &links {
+            if sysctl.disables_ipv6().is_some_and(|name| name == "all" || name == link.name().as_str()) {
+                self.keep(link.index())?;
+            }
+        }
+        let Some((directory, setting)) = sysctl.spreads() else { return Ok(()) };
+        let names = links.iter().map(|link| link.name().as_str()).chain(["default"]);
+        let mut paths: Vec<_> = names.map(|name| format!("{directory}/{name}/{setting}")).collect();
+        if directory == "net/ipv4/conf" {
+            // a router takes no redirects
+            paths.push(format!("{directory}/all/accept_redirects"));
+        }
+        for path in paths {
+            match Sysctl::at(path).get(netns) {
+                Ok(former) => self.undo.push(Undo::Sysctl(former, owned(netns)?)),
+                // not every link has both families
+                Err(error) if error.errno() == Errno::ENOENT => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a link to another network namespace, where it is down and has no addresses. `there` is a socket in that one, without
+    /// which it cannot be taken back.
+    ///
+    /// # Errors
+    /// EEXIST: its name is taken there. EINVAL: the link belongs where it is. EPERM: no CAP_NET_ADMIN over one of the two. What
+    /// could not be undone is in the hint.
+    pub fn move_link(&mut self, link: &Link, netns: impl AsFd, there: Option<Socket>) -> Result<()> {
+        let own = self.socket.netns()?;
+        self.undo_there(there, link.name(), Some((own, link.index())));
+        self.run(&[link.move_to(netns)])
+    }
+
+    /// Has the link of this name, which is to come to another network namespace, taken back should all be undone; not if another
+    /// has the name there already.
+    pub(super) fn undo_there(&mut self, there: Option<Socket>, name: &InterfaceName, back: Option<(OwnedFd, u32)>) {
+        if let Some(mut there) = there
+            && there.link(name).is_err_and(|error| error.errno() == Errno::ENODEV)
+        {
+            self.undo.push(Undo::There(there, name.clone(), back));
+        }
+    }
+
     /// Keeps what was done.
     pub fn commit(mut self) {
         self.undo.clear();
+        self.kept.clear();
     }
 
     /// Has the link of this name deleted, should all be undone.
     pub(super) fn delete_on_undo(&mut self, name: &InterfaceName) {
         let message = Message::link(libc::RTM_DELLINK, 0, 0, 0).with_str(libc::IFLA_IFNAME, name.as_str());
-        self.undo.push(Request::change("undo", format!("create link {name}"), message, None));
+        self.undo.push(Undo::Request(Request::change("undo", format!("create link {name}"), message, None)));
+        self.made.push(name.clone());
+    }
+
+    /// Undoes everything, because of `error`; returns it, with what could not be undone in its hint.
+    pub fn undo(&mut self, error: Error) -> Error {
+        match self.rollback() {
+            Ok(()) => error,
+            Err(left) => error.with_hint(format!("not everything could be undone: {left}")),
+        }
     }
 
     /// Undoes what was done, the last first. What is gone already is no error: an address goes with its link.
     fn rollback(&mut self) -> Result<()> {
         let mut first = Ok(());
-        while let Some(request) = self.undo.pop() {
-            // an address that was set is no longer taken from a port: only where it changed
-            let unchanged = |(index, address): &(u32, Vec<u8>)| {
-                self.socket.link_at(*index).is_ok_and(|link| link.hardware_address() == address)
+        while let Some(undo) = self.undo.pop() {
+            let result = match undo {
+                Undo::Request(request) => self.take_back(&request),
+                Undo::Sysctl(sysctl, netns) => sysctl.set(netns.as_ref()).map(drop),
+                Undo::There(mut there, name, back) => match there.link(&name) {
+                    Ok(link) => {
+                        let request = back.as_ref().map_or_else(|| link.delete(), |back| link.move_back(back));
+                        there.query(&request).map(drop)
+                    }
+                    Err(error) => Err(error),
+                },
             };
-            if request.address.as_ref().is_some_and(unchanged) {
-                continue;
-            }
-            let result = self.socket.exchange(&[request], 0, &mut Vec::new()).pop().unwrap_or(Ok(()));
-            match result {
-                Err(error)
-                    if !matches!(
-                        error.errno(),
-                        Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT
-                    ) =>
-                {
-                    first = first.and(Err(error));
-                }
-                _ => {}
-            }
+            let gone = |error: &Error| {
+                matches!(error.errno(), Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT)
+            };
+            first = first.and(result.or_else(|error| if gone(&error) { Ok(()) } else { Err(error) }));
         }
-        first
+        let kept = std::mem::take(&mut self.kept);
+        first.and(keep::give_back(&kept, self.socket))
+    }
+
+    fn take_back(&mut self, request: &Request) -> Result<()> {
+        // an address that was set is no longer taken from a port: only where it changed
+        let unchanged = |(index, address): &(u32, Vec<u8>)| {
+            self.socket.link_at(*index).is_ok_and(|link| link.hardware_address() == address)
+        };
+        if request.address.as_ref().is_some_and(unchanged) {
+            return Ok(());
+        }
+        self.socket.query(request).map(drop)
     }
 }
 
@@ -351,10 +612,8 @@ impl Drop for Transaction<'_> {
 }
 
 /// Adds what a person can do about it.
-fn explain(error: Error, socket: &mut Socket) -> Error {
-    if error.hint().is_some() {
-        return error;
-    }
+fn explain(error: Error, socket: &mut Socket, batch: &[Request]) -> Error {
+    let makes_a_link = |request: &Request| info_kind(&request.message).is_some() && request.flags & NLM_F_CREATE != 0;
     match error.errno() {
         Errno::EPERM if socket.may_change() => error.with_hint(
             "CAP_NET_ADMIN is there for this network namespace, but not in the user namespace that owns the other one",
@@ -362,9 +621,15 @@ fn explain(error: Error, socket: &mut Socket) -> Error {
         Errno::EPERM => {
             error.with_hint("this needs CAP_NET_ADMIN in the user namespace that owns this network namespace")
         }
-        Errno::EOPNOTSUPP => error.with_hint("the kernel may lack the driver: is the module built and loaded?"),
+        Errno::EOPNOTSUPP if batch.iter().any(makes_a_link) => {
+            error.with_hint("the kernel may lack the driver: is the module built and loaded?")
+        }
         _ => error,
     }
+}
+
+fn owned(netns: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>> {
+    netns.map(|netns| netns.try_clone_to_owned()).transpose().context("duplicate", "network namespace")
 }
 
 const OPEN: &str = "open netlink socket";
@@ -381,13 +646,14 @@ fn errno(error: std::io::Error) -> Errno {
 #[derive(Debug)]
 struct Reply {
     sequence: u32,
+    interrupted: bool,
     body: Body,
 }
 
 #[derive(Debug)]
 enum Body {
     /// The acknowledgement, or the end of a dump: 0 or a negative errno.
-    End { code: i32, reason: Option<String> },
+    End { code: i32, words: Words },
     /// A message.
     Message(Message),
 }
@@ -413,7 +679,7 @@ fn replies(mut rest: &[u8]) -> impl Iterator<Item = std::result::Result<Reply, &
             _ => Ok(Body::Message(Message { kind, bytes: payload.to_vec() })),
         };
         let sequence = u32_of(&header[8..]).unwrap_or(0);
-        Some(body.map(|body| Reply { sequence, body }))
+        Some(body.map(|body| Reply { sequence, interrupted: flags & NLM_F_DUMP_INTR != 0, body }))
     })
 }
 
@@ -424,35 +690,60 @@ fn end(kind: u16, flags: u16, payload: &[u8]) -> std::result::Result<Body, &'sta
         None if kind == NLMSG_DONE => (0, payload),
         None => return Err("the kernel's acknowledgement is too short"),
     };
-    let reason = if flags & NLM_F_ACK_TLVS == 0 {
-        None
+    let words = if flags & NLM_F_ACK_TLVS == 0 {
+        Words::default()
     } else if kind == NLMSG_DONE {
-        reason(rest)
+        Words::read(rest)
     } else {
         let echoed = match u32_of(rest) {
             Some(length) if flags & NLM_F_CAPPED == 0 => (length as usize).max(HEADER),
             _ => HEADER,
         };
-        echoed.checked_next_multiple_of(4).and_then(|end| rest.get(end..)).and_then(reason)
+        let words = echoed.checked_next_multiple_of(4).and_then(|end| rest.get(end..));
+        words.map(Words::read).unwrap_or_default()
     };
-    Ok(Body::End { code, reason })
+    Ok(Body::End { code, words })
 }
 
 /// The kernel's own words in an extended acknowledgement.
-fn reason(bytes: &[u8]) -> Option<String> {
-    let (mut text, mut offset) = (None, None);
-    for (kind, value) in attributes(bytes) {
-        match kind {
-            NLMSGERR_ATTR_MSG => text = Some(str_of(value).replace(char::is_control, " ")),
-            NLMSGERR_ATTR_OFFS => offset = u32_of(value),
-            _ => {}
+#[derive(Debug, Default)]
+struct Words {
+    text: Option<String>,
+    /// Where in the request, its header included, the offending attribute begins; or the one in which another is missing.
+    offset: Option<usize>,
+    nest: Option<usize>,
+    missing: Option<u16>,
+}
+
+impl Words {
+    fn read(bytes: &[u8]) -> Words {
+        let mut words = Words::default();
+        for (kind, value) in attributes(bytes) {
+            let number = u32_of(value);
+            match kind {
+                NLMSGERR_ATTR_MSG => words.text = Some(str_of(value).replace(char::is_control, " ")),
+                NLMSGERR_ATTR_OFFS => words.offset = number.map(|number| number as usize),
+                NLMSGERR_ATTR_MISS_TYPE => words.missing = number.and_then(|number| number.try_into().ok()),
+                NLMSGERR_ATTR_MISS_NEST => words.nest = number.map(|number| number as usize),
+                _ => {}
+            }
         }
+        words
     }
-    match (text, offset) {
-        (Some(text), Some(offset)) => Some(format!("{text} (at byte {offset} of the request)")),
-        (Some(text), None) => Some(text),
-        (None, Some(offset)) => Some(format!("the attribute at byte {offset} of the request")),
-        (None, None) => None,
+
+    /// What they say about this request.
+    fn reason(&self, request: &Message) -> Option<String> {
+        let path =
+            |offset: Option<usize>, more| path_of(request, offset.map_or(0, |at| at.saturating_sub(HEADER)), more);
+        let about = match (self.missing, self.offset) {
+            (Some(missing), _) => format!("{} is missing", path(self.nest, Some(missing))),
+            (None, Some(_)) => path(self.offset, None),
+            (None, None) => return self.text.clone(),
+        };
+        Some(match &self.text {
+            Some(text) => format!("{text} ({about})"),
+            None => about,
+        })
     }
 }
 
@@ -491,15 +782,17 @@ mod tests {
             let bytes = ack(7, -22, flags, echo, &attributes);
             let reply = replies(&bytes).next().unwrap().unwrap();
             assert_eq!(reply.sequence, 7);
-            let Body::End { code, reason } = reply.body else { panic!("no acknowledgement") };
-            assert_eq!((code, reason.as_deref()), (-22, Some("no good")));
+            let Body::End { code, words } = reply.body else { panic!("no acknowledgement") };
+            assert_eq!((code, words.text.as_deref()), (-22, Some("no good")));
         }
         attributes.extend([8, 0, 2, 0, 40, 0, 0, 0]);
         let bytes = ack(7, -22, NLM_F_ACK_TLVS | NLM_F_CAPPED, 16, &attributes);
-        let Body::End { reason, .. } = replies(&bytes).next().unwrap().unwrap().body else {
+        let Body::End { words, .. } = replies(&bytes).next().unwrap().unwrap().body else {
             panic!("no acknowledgement")
         };
-        assert_eq!(reason.as_deref(), Some("no good (at byte 40 of the request)"));
+        let request =
+            Message::link(libc::RTM_NEWLINK, 1, 0, 0).with_u32(libc::IFLA_MASTER, 2).with_u32(libc::IFLA_MTU, 7);
+        assert_eq!(words.reason(&request).as_deref(), Some("no good (IFLA_MTU)"));
     }
 
     #[test]

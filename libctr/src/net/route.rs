@@ -78,6 +78,11 @@ impl Route {
         self.destination
     }
 
+    /// The interface that it names.
+    pub fn dev(&self) -> Option<&InterfaceName> {
+        self.dev.as_ref()
+    }
+
     /// Reads a route that goes through the interface `dev` unless it names another.
     ///
     /// # Errors
@@ -192,7 +197,9 @@ impl Route {
             (_, Some(via)) => message.with_ip(libc::RTA_GATEWAY, via),
             (_, None) => message,
         };
-        message = message.with_some_u32(libc::RTA_PRIORITY, self.metric);
+        // what is undone without a metric is, with IPv6, any route there; 1024 is what the kernel gives one without
+        let metric = self.metric.or(if to.ip().is_ipv6() { Some(1024) } else { None });
+        message = message.with_some_u32(libc::RTA_PRIORITY, metric);
         match self.src {
             Some(src) => message.with_ip(libc::RTA_PREFSRC, src),
             None => message,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::str::FromStr;
 
@@ -34,12 +34,30 @@ pub struct Sysctl {
 
 impl Sysctl {
     /// Sets it in the caller's network namespace, or in `netns` (from a child that goes there). Returns what restores the
-    /// former value.
+    /// former value. Where the kernel takes a part of the value and refuses the rest, the former one is restored.
     ///
     /// # Errors
     /// ENOENT: the kernel has no such setting. EACCES, EPERM, EROFS: it may not be written. EINVAL: it does not take the value.
     /// EXDEV: `/proc/sys` is not procfs, or something is mounted below it.
     pub fn set(&self, netns: Option<impl AsFd>) -> Result<Sysctl> {
+        let mut file = self.open(netns.as_ref().map(AsFd::as_fd), OFlag::O_RDWR)?;
+        let former = self.read(&mut file)?;
+        if let Err(error) = self.write(&file) {
+            let error = Err(error).context("set sysctl", self);
+            // most often nothing was changed, and what cannot be written now could not before
+            let _ = former.write(&file);
+            return error;
+        }
+        Ok(former)
+    }
+
+    /// The same setting with the value that it has now.
+    pub(super) fn get(&self, netns: Option<BorrowedFd<'_>>) -> Result<Sysctl> {
+        let mut file = self.open(netns, OFlag::O_RDONLY)?;
+        self.read(&mut file)
+    }
+
+    fn open(&self, netns: Option<BorrowedFd<'_>>, access: OFlag) -> Result<File> {
         const SYS: &str = "/proc/sys";
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = openat(AT_FDCWD, SYS, flags, Mode::empty()).context("open", SYS)?;
@@ -47,18 +65,60 @@ impl Sysctl {
             return Err(Error::new("open", SYS, Errno::EXDEV).with_reason("is not procfs"));
         }
         let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
-        let how = OpenHow::new().flags(OFlag::O_RDWR | OFlag::O_CLOEXEC).resolve(resolve);
+        let how = OpenHow::new().flags(access | OFlag::O_CLOEXEC).resolve(resolve);
         // which network namespace the files are those of is decided when they are opened
         let open = || openat2(&root, self.path.as_str(), how);
-        let file = match &netns {
-            Some(netns) => open_in(netns.as_fd(), Kind::Net, &"", &[root.as_fd()], &open)?,
+        let file = match netns {
+            Some(netns) => open_in(netns, Kind::Net, &"", &[root.as_fd()], &open)?,
             None => open(),
         };
+        Ok(file.context("set sysctl", self)?.into())
+    }
+
+    fn read(&self, file: &mut File) -> Result<Sysctl> {
         let mut former = String::new();
-        let mut file = File::from(file.context("set sysctl", self)?);
         file.read_to_string(&mut former).context("read sysctl", show(&self.path))?;
-        file.write_all_at(self.value.as_bytes(), 0).context("set sysctl", self)?;
         Ok(Sysctl { path: self.path.clone(), value: former.trim_end().to_owned() })
+    }
+
+    fn write(&self, file: &File) -> std::io::Result<()> {
+        // a write of nothing changes nothing
+        file.write_all_at(if self.value.is_empty() { b"\n" } else { self.value.as_bytes() }, 0)
+    }
+
+    /// Whether both have the same value, if white space may differ.
+    pub(super) fn is_same(&self, other: &Sysctl) -> bool {
+        self.value.split_whitespace().eq(other.value.split_whitespace())
+    }
+
+    /// What else changes with it, below this directory: for each interface, `default` and `all`, this setting.
+    pub(super) fn spreads(&self) -> Option<(&'static str, &'static str)> {
+        let (directory, settings): (_, &[&'static str]) = match self.path.as_str() {
+            "net/ipv4/ip_forward" => return Some(("net/ipv4/conf", "forwarding")),
+            path if path.starts_with("net/ipv4/conf/all/") => ("net/ipv4/conf", &["forwarding"]),
+            path if path.starts_with("net/ipv6/conf/all/") => (
+                "net/ipv6/conf",
+                &["forwarding", "force_forwarding", "disable_ipv6", "ignore_routes_with_linkdown", "addr_gen_mode"],
+            ),
+            _ => return None,
+        };
+        let setting = settings.iter().find(|setting| Some(**setting) == self.path.rsplit('/').next())?;
+        Some((directory, setting))
+    }
+
+    /// The interface (or all) that loses its IPv6 addresses by it.
+    pub(super) fn disables_ipv6(&self) -> Option<&str> {
+        self.path.strip_prefix("net/ipv6/conf/")?.strip_suffix("/disable_ipv6")
+    }
+
+    /// Whether IPv6 forgets its default routers when it is set.
+    pub(super) fn makes_a_router(&self) -> bool {
+        self.path.starts_with("net/ipv6/conf/") && self.path.ends_with("/forwarding")
+    }
+
+    /// A setting to be read.
+    pub(super) fn at(path: String) -> Sysctl {
+        Sysctl { path, value: String::new() }
     }
 }
 
