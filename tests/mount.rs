@@ -298,3 +298,111 @@ fn a_plan_whose_tool_is_killed_is_undone_or_done() {
     );
     assert!(kinds.contains(&"0:0"), "nothing was killed in time: {kinds:?}");
 }
+
+#[test]
+fn a_plan_that_fails_leaves_what_was_there() {
+    // what is mounted, and where, and every file, before and after a plan whose last line fails, on shared mounts and on private ones
+    let run_with = |propagation: &str, before: &str, command: &str| {
+        let plan_fails = format!("{command} -e 'none /zz umount'");
+        let run = arena(&format!(
+            "cat >/tmp/script <<'END'\nstate() {{ cut -d' ' -f5- /proc/self/mountinfo; find /tmp; }}; cd /tmp; mkdir r; {before}\n\
+             state >/run/1; {plan_fails}; code=$?; state >/run/2; [ $code = 1 ] || echo \"code $code\"; diff /run/1 /run/2\nEND\n\
+             unshare -m --propagation {propagation} sh /tmp/script; rm -r /run/1 /run/2 /tmp/*"
+        ));
+        assert_eq!(run.stdout, "", "{propagation} {before} {command} {}", run.stderr);
+        assert!(!run.stderr.contains("could not be undone"), "{command} {}", run.stderr);
+    };
+    let setup = "mount-setup --root /tmp/r";
+    let user = "mkdir r/a; mount -t tmpfs user r/a; touch r/a/file";
+    let lock_fails =
+        format!("strace -f -o /dev/null -e inject=move_mount:error=EPERM:when=1 {setup} -e 'none /a lock'");
+    for (before, command) in [
+        ("", format!("{setup} -e 'none / rootfs'")),
+        ("", format!("{setup} -e 'none / rootfs lock=no' -e 'none / lock' -e 'none / lock'")),
+        ("mkdir r/a", format!("{setup} -e 'none /a tmpfs' -e 'none /a tmpfs' -e '/usr /a bind rec,lock,ro'")),
+        (user, format!("{setup} -e 'none /a tmpfs' -e 'none /a umount'")),
+        (user, format!("{setup} -e 'none /a lock'")),
+        (user, format!("{setup} -e 'none /a lock' -e 'none /a lock' -e 'none /a/x dir'")),
+        (user, lock_fails),
+        ("", format!("{setup} -e 'none /a tmpfs x-mkdir' -e 'none /a umount' -e 'none /b tmpfs x-mkdir'")),
+        (
+            "",
+            format!(
+                "{setup} -e 'none / tmpfs' -e 'none / umount' -e 'none /b/c dir' -e 'none / tmpfs' -e 'none /d dir'"
+            ),
+        ),
+        (
+            "mkdir data",
+            format!(
+                "mntfd-create --bind /tmp/data=D -- {setup} -e 'env:MNTFD_D / fd' -e 'none /etc/x dir' -e 'none /f file text=x' -e 'f /l symlink'"
+            ),
+        ),
+        ("", format!("{setup} -e 'none / tmpfs' -e 'none /d dir' -e 'none / remount ro'")),
+        ("mkdir r/b r/a", format!("{setup} -e 'none /a tmpfs' -e '/a /b move' -e 'none /b/x dir'")),
+        ("", format!("{setup} -e 'none /a tmpfs x-mkdir' -e 'none /b dir' -e '/a /b move' -e 'none /b lock'")),
+        (user, format!("mkdir r/b; {setup} -e '/a /b move'; rmdir r/b; {setup}")),
+        ("", "mount-setup -e 'none /proc tmpfs'".to_owned()),
+        (
+            "",
+            format!(
+                "mount -t tmpfs x /proc; {setup} -e '/usr /u bind lock,x-mkdir,ro' -e 'none /zz umount'; umount /proc; {setup}"
+            ),
+        ),
+    ] {
+        for propagation in ["shared", "private"] {
+            run_with(propagation, before, &command);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_undone_is_named() {
+    let run = arena(
+        "mkdir /tmp/r; strace -f -o /dev/null -e inject=unlinkat:error=EBUSY mount-setup --root /tmp/r -e 'none /d dir' -e 'none /e tmpfs' \
+         -e 'none /f dir'; rm -r /tmp/r",
+    );
+    assert!(run.stderr.contains("hint: x-mkdir makes it; could not be undone: /d\n"), "{}", run.stderr);
+}
+
+#[test]
+fn a_long_plan_needs_few_descriptors() {
+    // made, mounted and undone below 500 directories
+    let run = arena(
+        "i=0; while [ $i -lt 500 ]; do echo \"none /m$i/x tmpfs x-mkdir\"; echo \"none /n$i/x dir\"; i=$((i+1)); done >/tmp/plan; mkdir /tmp/r; ulimit -n 32; \
+         mount-setup --root /tmp/r --plan /tmp/plan -e 'none /zz umount'; ls /tmp/r; mount-setup --root /tmp/r --plan /tmp/plan; \
+         grep -c ' /tmp/r/' /proc/self/mountinfo; umount /tmp/r/*/x; rm -r /tmp/*",
+    );
+    assert!(run.stderr.starts_with("mount-setup: -e 1: open /zz: "), "{}", run.stderr);
+    assert_eq!(run.words(), ["500"], "{}", run.stderr);
+}
+
+#[test]
+fn a_plan_whose_worker_is_killed_is_undone() {
+    // the tool's own child, killed at one moment and another: its parent undoes what it has done
+    let run = arena(
+        "i=0; while [ $i -lt 1000 ]; do echo \"none /m$i/x tmpfs x-mkdir\"; i=$((i+1)); done >/tmp/plan; mkdir /tmp/r; \
+         for ms in 1 2 3 5 8 13 21 34 55; do mount-setup --root /tmp/r --plan /tmp/plan & until w=$(pgrep -P $!); do :; done; \
+           sleep 0.$(printf %03d $ms); kill -KILL $w; wait $!; echo $?:$(grep -c ' /tmp/r/' /proc/self/mountinfo):$(ls /tmp/r | wc -l); \
+           [ ! -e /tmp/r/m0 ] || { umount /tmp/r/*/x; rm -r /tmp/r/*; }; done 2>/tmp/err; grep -c 'died of signal 9; what it had done is undone' /tmp/err; \
+         grep hint /tmp/err; rm -r /tmp/*",
+    );
+    let words = run.words();
+    assert!(words[..9].iter().all(|word| ["1:0:0", "0:1000:1000"].contains(word)), "{}", run.stdout);
+    assert!(words.len() == 10 && words[9] != "0", "{} {}", run.stdout, run.stderr);
+}
+
+#[test]
+fn told_to_end_it_ends_when_all_is_undone() {
+    for signal in ["TERM", "INT", "HUP"] {
+        let run = arena(&format!(
+            "i=0; while [ $i -lt 2000 ]; do echo \"none /m$i tmpfs x-mkdir\"; i=$((i+1)); done >/tmp/plan; mkdir /tmp/r; \
+             for ms in 1 5 9 20 40; do timeout -s {signal} 0.$(printf %03d $ms) mount-setup --root /tmp/r --plan /tmp/plan; echo $?:$(grep -c ' /tmp/r/' /proc/self/mountinfo):$(ls /tmp/r | wc -l); \
+               [ ! -e /tmp/r/m0 ] || {{ umount /tmp/r/*; rm -r /tmp/r/*; }}; done 2>/dev/null; \
+             (trap '' HUP; mount-setup --root /tmp/r --plan /tmp/plan & sleep 0.01; kill -HUP $!; wait $!); grep -c ' /tmp/r/' /proc/self/mountinfo; umount /tmp/r/*; rm -r /tmp/*"
+        ));
+        let words = run.words();
+        assert!(words[..5].iter().all(|word| ["124:0:0", "0:2000:2000"].contains(word)), "{signal} {}", run.stdout);
+        // one that is ignored says nothing
+        assert_eq!(words[5], "2000", "{}", run.stderr);
+    }
+}

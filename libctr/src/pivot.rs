@@ -11,16 +11,11 @@ use nix::unistd::{chdir, fchdir, pivot_root};
 
 use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
 use crate::mount::{Attributes, Tree};
+pub use crate::mount::{MASKED, READ_ONLY};
 use crate::sys::mount::{
     Config, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH,
     MOVE_MOUNT_T_EMPTY_PATH, fsconfig, fsmount, fsopen, mount_id, move_mount,
 };
-
-/// What container engines hide in `/proc`.
-pub const MASKED: [&CStr; 9] =
-    [c"acpi", c"asound", c"kcore", c"keys", c"latency_stats", c"sched_debug", c"scsi", c"timer_list", c"timer_stats"];
-/// What they make read-only there.
-pub const READ_ONLY: [&CStr; 5] = [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
 
 const BOTH_EMPTY: u32 = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
 
