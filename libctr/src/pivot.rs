@@ -77,8 +77,8 @@ impl NewRoot {
     }
 
     /// Hides what the mounted `/proc` tells of the host or lets change there: [`MASKED`] files and directories are empty,
-    /// [`READ_ONLY`] ones read-only, for good, the container's root included (see [`Tree::locked`]). `null` is the null device.
-    /// Allocates nothing.
+    /// [`READ_ONLY`] ones read-only, for good, the container's root included (see [`Tree::locked`]), if it is root of a user
+    /// namespace of its own: root of the initial one can mount another proc. `null` is the null device. Allocates nothing.
     ///
     /// # Errors
     /// Those of mount_setattr(2) and of [`Tree::locked`].
@@ -114,7 +114,8 @@ impl NewRoot {
             umount2(c".", MntFlags::MNT_DETACH)?;
             locked.attach(open(self.dir.as_fd(), c"proc")?)
         };
-        lock().map_err(|errno| fault_of("lock", c"/proc", errno).with_hint("this needs a user namespace for a moment"))
+        let hint = "this needs a user namespace for a moment (see user.max_user_namespaces), or leave out --mask-proc";
+        lock().map_err(|errno| fault_of("lock", c"/proc", errno).with_hint(hint))
     }
 
     /// Makes it the root of the mount namespace, detaches the old root with all that is mounted on it, and changes the working

@@ -66,7 +66,16 @@ impl Line {
         };
         let open = || format!("openat2({target}, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS)");
         let relative = self.target.strip_prefix("/").unwrap_or(&self.target);
-        let mounts = matches!(self.op, Op::Filesystem { .. } | Op::Bind { .. } | Op::Image { .. } | Op::Move(_));
+        let mounts = matches!(
+            self.op,
+            Op::Filesystem { .. }
+                | Op::Bind { .. }
+                | Op::Device(_)
+                | Op::Image { .. }
+                | Op::Namespace(..)
+                | Op::Move(_)
+                | Op::Mask { .. }
+        );
         let of_plan = known.mounts.contains(relative) || mounts;
         if mounts {
             known.mounts.insert(relative.to_owned());
@@ -82,7 +91,8 @@ impl Line {
         };
         let mut make = |made: bool, what: &str| {
             let mut calls = if made { parents() } else { Vec::new() };
-            calls.extend(made.then(|| format!("{what}({target}) where it is missing")));
+            let how = if what == "mkdirat" { "755" } else { "O_CREAT|O_EXCL, 644" };
+            calls.extend(made.then(|| format!("{what}({target}, {how}) where it is missing")));
             calls.push(open());
             calls
         };

@@ -508,6 +508,10 @@ fn with_log(error: Error, context: &OwnedFd) -> Error {
 
 fn explain(error: Error, fstype: &str) -> Error {
     match (error.errno(), fstype) {
+        (Errno::EINVAL, "overlay") if error.reason() == crate::error::strerror(Errno::EINVAL) => error.with_hint(
+            "it needs lowerdir, and upperdir with workdir or neither, which are on one filesystem and not within each other; \
+             the kernel's log says more",
+        ),
         (Errno::EPERM, "proc") => error.with_hint(
             "proc needs an own pid namespace, and that the /proc seen now is not masked; pivot-init mounts it",
         ),
