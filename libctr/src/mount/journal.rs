@@ -264,3 +264,27 @@ impl Step {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_says_itself() {
+        let path = || PathBuf::from("/a b\\\n/#c");
+        for step in [
+            Step::Mounted { path: path(), mount: u64::MAX },
+            Step::Moved { from: path(), to: "/".into(), mount: 1 },
+            Step::Replaced { path: path(), mount: 2, original: None },
+            Step::Made { path: path(), file: None },
+            Step::Made { path: path(), file: Some(((8, 1), 7)) },
+        ] {
+            let text = step.to_text();
+            let read = Step::parse(text.trim_end().as_bytes()).unwrap();
+            assert_eq!(format!("{read:?}").replace("\"//", "\"/"), format!("{step:?}").replace("\"//", "\"/"));
+        }
+        for cut in ["", "mounted", "mounted 5", "mounted x /a", "made 5 /a 8", "frob 1 /a"] {
+            assert!(Step::parse(cut.as_bytes()).is_none(), "{cut}");
+        }
+    }
+}

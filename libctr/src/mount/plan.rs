@@ -568,7 +568,8 @@ mod tests {
     fn a_plan_says_itself() {
         let text = "none /tmp tmpfs x-mkdir,nosuid,size=1m,mode=1777\n/usr /usr bind rec,lock,ro\n\
                     none /a\\040b dir mode=700,uid=0,gid=5\nnone /etc/hosts file mode=644,text=a\\,b\\040\\012\n\
-                    usr/bin /bin symlink \nnone / propagation rec,private\nnone /x remount rec,ro\nnone /x umount \n";
+                    usr/bin /bin symlink \nnone / propagation rec,private\nnone /x remount rec,ro\nnone /x umount \n\
+                    none /x remount ro,size=1m\nnone /x mask optional,ro\nnone /x overlay lowerdir=/a:/b\\\\:c\n";
         let plan = Plan::parse("plan", text.as_bytes()).unwrap();
         assert_eq!(plan.to_string(), text);
         assert_eq!(Plan::parse("again", plan.to_string().as_bytes()).unwrap().to_string(), text);
@@ -594,6 +595,25 @@ mod tests {
             error("none /x dir mode=9"),
             "plan:1:13: use option mode=9: needs an octal number from 0 to 7777 (EINVAL)"
         );
+        for (line, column) in [
+            ("none /x dir mode=700,frob", 22),
+            ("none /x dir mode=700,uid=5,mode=700", 28),
+            ("none /x dir mode=700,uid=\\,,gid=x", 22),
+            ("none / rootfs etc=no,usr=frob,var=no", 22),
+            ("none / rootfs usr=fd:NOPE_NOPE", 15),
+            ("none /x rootfs dev=no,cgroup=x", 23),
+            ("none /x remount", 16),
+            ("env:NOPE_NOPE /x fd", 1),
+            ("  fd:99999 /x fd", 3),
+            ("none /x tmpfs size=1m,ro=1", 23),
+            ("none /x tmpfs defaults 0 x", 1),
+            ("none /x tmpfs defaults 0 0 0", 1),
+        ] {
+            assert!(error(line).starts_with(&format!("plan:1:{column}: ")), "{line}: {}", error(line));
+        }
+        assert!(Plan::parse("fstab", b"none /x tmpfs defaults,nosuid 0 0\n").is_ok());
+        let big = format!("none /x file text={}", "x".repeat(5000));
+        assert!(Plan::parse("plan", big.as_bytes()).is_ok());
         assert_eq!(error("none /x dir frob"), "plan:1:13: use option frob: is unknown to type dir (EINVAL)");
         assert_eq!(error("none /x bind ro=1"), "plan:1:14: use option ro: takes no value (EINVAL)");
         assert!(error("none /x a/b").starts_with("plan:1:9: use type a/b: is no name of a filesystem"));
