@@ -184,17 +184,34 @@ fn without_openat2_it_is_the_same() {
 
 #[test]
 fn what_the_dry_run_says_is_what_strace_sees() {
-    // the calls about mounts, by name; those for what is missing are left out on both sides
-    let names = "fsopen|fsconfig|fsmount|open_tree|mount_setattr|move_mount|unshare|umount2|symlinkat|mount";
-    let plan = "-e 'none /a tmpfs x-mkdir,size=1m,nosuid' -e '/usr /a/u bind rec,ro,lock,x-mkdir' -e '/etc /a/e bind x-mkdir' -e 'none /a/d dev' \
-                -e 'none /a propagation private' -e 'none /a/e remount ro' -e 'x /a/l symlink' -e 'none /a/e umount' -e 'none /a lock' -e 'none /a umount'";
-    let run = arena(&format!(
-        "mount-setup --root /tmp {plan} --dry-run | cut -d'(' -f1 | grep -xE '{names}'; echo =; \
-         strace -f -o /tmp/trace mount-setup --root /tmp {plan} && sed -E 's/^[0-9]+ +//' /tmp/trace | grep -oE '^({names})\\(' | tr -d '('; rm -r /tmp/*"
-    ));
-    let (said, done) = run.stdout.split_once("=\n").unwrap();
-    assert!(said.lines().count() > 40, "{} {}", run.stdout, run.stderr);
-    assert_eq!(said.lines().collect::<Vec<_>>(), done.lines().collect::<Vec<_>>(), "{}", run.stderr);
+    // the calls about mounts, by name; those for what is missing are left out on both sides, and so are those for another kind of mask
+    let names = "fsopen|fsconfig|fsmount|fspick|open_tree|mount_setattr|move_mount|unshare|umount2|symlinkat|mount|fchown|fchmod";
+    let whole = "-e 'none /a tmpfs x-mkdir,size=1m,nosuid' -e '/usr /a/u bind rec,ro,lock,x-mkdir' -e '/etc /a/e bind x-mkdir' -e 'none /a/d dev' \
+                 -e 'none /a propagation private' -e 'none /a/e remount ro' -e 'x /a/l symlink' -e 'none /a/e umount' -e 'none /a lock' -e 'none /a umount'";
+    let image = "-e '/tmp/image /i image x-mkdir,nosuid,errors=continue' -e 'none /a/b/d dir mode=700,uid=5' -e 'none /f file mode=600,gid=4,text=x' \
+                 -e 'none /g file' -e 'none /h dir' -e 'none /t tmpfs x-mkdir' -e 'none /t remount size=1m,ro' -e '/t /h move' -e '/proc/self/ns/net /n ns' \
+                 -e 'none /i lock'";
+    let masks = "-e 'none /h dir mode=711' -e 'none /h mask ro' -e 'none /x mask optional'";
+    for (plan, other, least) in [
+        (whole, "nothing", 40),
+        (image, "nothing", 25),
+        (&format!("{masks} -e 'none /h mask'"), "if it is none|if it is there", 8),
+        (
+            &format!("{masks} -e 'none /h lock' -e 'none /f file' -e 'none /f mask'"),
+            "if it is a directory|if it is there",
+            8,
+        ),
+    ] {
+        let run = arena(&format!(
+            "cd /tmp; mkdir t r; mksquashfs t image -quiet -no-progress >/dev/null; mount --make-private /tmp; \
+             mount-setup --root /tmp/r {plan} --dry-run | grep -vE '{other}' | cut -d'(' -f1 | grep -xE '{names}'; echo =; \
+             strace -f -o /tmp/trace mount-setup --root /tmp/r {plan} && sed -E 's/^[0-9]+ +//' /tmp/trace | grep -oE '^({names})\\(' | tr -d '('; \
+             for m in $(cut -d' ' -f5 /proc/self/mountinfo | grep ^/tmp/r | tac); do umount -l $m; done; mount --make-shared /tmp; rm -r /tmp/*"
+        ));
+        let (said, done) = run.stdout.split_once("=\n").unwrap();
+        assert!(said.lines().count() > least, "{} {}", run.stdout, run.stderr);
+        assert_eq!(said.lines().collect::<Vec<_>>(), done.lines().collect::<Vec<_>>(), "{plan} {}", run.stderr);
+    }
 }
 
 #[test]
@@ -297,4 +314,398 @@ fn a_plan_whose_tool_is_killed_is_undone_or_done() {
         run.stderr
     );
     assert!(kinds.contains(&"0:0"), "nothing was killed in time: {kinds:?}");
+}
+
+#[test]
+fn a_plan_that_fails_leaves_what_was_there() {
+    // what is mounted, and where, and every file, before and after a plan whose last line fails, on shared mounts and on private ones
+    let run_with = |propagation: &str, before: &str, command: &str| {
+        let plan_fails = format!("{command} -e 'none /zz umount'");
+        let run = arena(&format!(
+            "cat >/tmp/script <<'END'\nstate() {{ cut -d' ' -f5- /proc/self/mountinfo; find /tmp; }}; cd /tmp; mkdir r; {before}\n\
+             state >/run/1; {plan_fails}; code=$?; state >/run/2; [ $code = 1 ] || echo \"code $code\"; diff /run/1 /run/2\nEND\n\
+             unshare -m --propagation {propagation} sh /tmp/script; rm -r /run/1 /run/2 /tmp/*"
+        ));
+        assert_eq!(run.stdout, "", "{propagation} {before} {command} {}", run.stderr);
+        assert!(!run.stderr.contains("could not be undone"), "{command} {}", run.stderr);
+    };
+    let setup = "mount-setup --root /tmp/r";
+    let user = "mkdir r/a; mount -t tmpfs user r/a; touch r/a/file";
+    let lock_fails =
+        format!("strace -f -o /dev/null -e inject=move_mount:error=EPERM:when=1 {setup} -e 'none /a lock'");
+    for (before, command) in [
+        ("", format!("{setup} -e 'none / rootfs'")),
+        ("", format!("{setup} -e 'none / rootfs lock=no' -e 'none / lock' -e 'none / lock'")),
+        ("mkdir r/a", format!("{setup} -e 'none /a tmpfs' -e 'none /a tmpfs' -e '/usr /a bind rec,lock,ro'")),
+        (user, format!("{setup} -e 'none /a tmpfs' -e 'none /a umount'")),
+        (user, format!("{setup} -e 'none /a lock'")),
+        (user, format!("{setup} -e 'none /a lock' -e 'none /a lock' -e 'none /a/x dir'")),
+        (user, lock_fails),
+        ("", format!("{setup} -e 'none /a tmpfs x-mkdir' -e 'none /a umount' -e 'none /b tmpfs x-mkdir'")),
+        (
+            "",
+            format!(
+                "{setup} -e 'none / tmpfs' -e 'none / umount' -e 'none /b/c dir' -e 'none / tmpfs' -e 'none /d dir'"
+            ),
+        ),
+        (
+            "mkdir data",
+            format!(
+                "mntfd-create --bind /tmp/data=D -- {setup} -e 'env:MNTFD_D / fd' -e 'none /etc/x dir' -e 'none /f file text=x' -e 'f /l symlink'"
+            ),
+        ),
+        ("", format!("{setup} -e 'none / tmpfs' -e 'none /d dir' -e 'none / remount ro'")),
+        ("mkdir r/b r/a", format!("{setup} -e 'none /a tmpfs' -e '/a /b move' -e 'none /b/x dir'")),
+        ("", format!("{setup} -e 'none /a tmpfs x-mkdir' -e 'none /b dir' -e '/a /b move' -e 'none /b lock'")),
+        ("mkdir r/b r/a; mount -t tmpfs user r/a", format!("{setup} -e '/a /b move'")),
+        ("", "mount-setup -e 'none /proc tmpfs'".to_owned()),
+        (
+            "",
+            format!(
+                "mount -t tmpfs x /proc; {setup} -e '/usr /u bind lock,x-mkdir,ro' -e 'none /zz umount'; umount /proc; {setup}"
+            ),
+        ),
+    ] {
+        for propagation in ["shared", "private"] {
+            run_with(propagation, before, &command);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_undone_is_named() {
+    let run = arena(
+        "mkdir /tmp/r; strace -f -o /dev/null -e inject=unlinkat:error=EBUSY mount-setup --root /tmp/r -e 'none /d dir' -e 'none /e tmpfs' \
+         -e 'none /f dir'; rm -r /tmp/r",
+    );
+    assert!(run.stderr.contains("hint: x-mkdir makes it; could not be undone: /d\n"), "{}", run.stderr);
+}
+
+#[test]
+fn a_long_plan_needs_few_descriptors() {
+    // made, mounted and undone below 500 directories
+    let run = arena(
+        "i=0; while [ $i -lt 500 ]; do echo \"none /m$i/x tmpfs x-mkdir\"; echo \"none /n$i/x dir\"; i=$((i+1)); done >/tmp/plan; mkdir /tmp/r; ulimit -n 32; \
+         mount-setup --root /tmp/r --plan /tmp/plan -e 'none /zz umount'; ls /tmp/r; mount-setup --root /tmp/r --plan /tmp/plan; \
+         grep -c ' /tmp/r/' /proc/self/mountinfo; umount /tmp/r/m*/x; rm -r /tmp/*",
+    );
+    assert!(run.stderr.starts_with("mount-setup: -e 1: open /zz: "), "{}", run.stderr);
+    assert_eq!(run.words(), ["500"], "{}", run.stderr);
+}
+
+#[test]
+fn a_plan_whose_worker_is_killed_is_undone() {
+    // the tool's own child, killed at one moment and another: its parent undoes what it has done
+    let run = arena(
+        "i=0; while [ $i -lt 1000 ]; do echo \"none /m$i/x tmpfs x-mkdir\"; i=$((i+1)); done >/tmp/plan; mkdir /tmp/r; \
+         for ms in 1 2 3 5 8 13 21 34 55; do mount-setup --root /tmp/r --plan /tmp/plan & until w=$(pgrep -P $!); do :; done; \
+           sleep 0.$(printf %03d $ms); kill -KILL $w; wait $!; echo $?:$(grep -c ' /tmp/r/' /proc/self/mountinfo):$(ls /tmp/r | wc -l); \
+           [ ! -e /tmp/r/m0 ] || { umount /tmp/r/*/x; rm -r /tmp/r/*; }; done 2>/tmp/err; grep -c 'died of signal 9; what it had done is undone' /tmp/err; \
+         grep hint /tmp/err; rm -r /tmp/*",
+    );
+    let words = run.words();
+    assert!(words[..9].iter().all(|word| ["1:0:0", "0:1000:1000"].contains(word)), "{}", run.stdout);
+    assert!(words.len() == 10 && words[9] != "0", "{} {}", run.stdout, run.stderr);
+}
+
+#[test]
+fn told_to_end_it_ends_when_all_is_undone() {
+    for signal in ["TERM", "INT", "HUP"] {
+        let run = arena(&format!(
+            "i=0; while [ $i -lt 2000 ]; do echo \"none /m$i tmpfs x-mkdir\"; i=$((i+1)); done >/tmp/plan; mkdir /tmp/r; \
+             for ms in 1 5 9 20 40; do timeout -s {signal} 0.$(printf %03d $ms) mount-setup --root /tmp/r --plan /tmp/plan; echo $?:$(grep -c ' /tmp/r/' /proc/self/mountinfo):$(ls /tmp/r | wc -l); \
+               [ ! -e /tmp/r/m0 ] || {{ umount /tmp/r/*; rm -r /tmp/r/*; }}; done 2>/dev/null; \
+             (trap '' HUP; mount-setup --root /tmp/r --plan /tmp/plan & sleep 0.01; kill -HUP $!; wait $!); grep -c ' /tmp/r/' /proc/self/mountinfo; umount /tmp/r/*; rm -r /tmp/*"
+        ));
+        let words = run.words();
+        assert!(words[..5].iter().all(|word| ["124:0:0", "0:2000:2000"].contains(word)), "{signal} {}", run.stdout);
+        // one that is ignored says nothing
+        assert_eq!(words[5], "2000", "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_root_is_locked_unless_it_says_no() {
+    let attempts = "try() { \"$@\" 2>/dev/null && echo \"DONE: $*\"; }; \
+        for d in /sys /sys/firmware /sys/fs/cgroup /usr /etc/alternatives /tmp /dev/null /opt /; do try umount $d; try umount -l $d; done; \
+        try mount -o remount,rw /sys; try mount -o remount,bind,rw /sys; try mount -o remount,bind,rw /usr; try mount -o remount,bind,rw /opt; \
+        try touch /usr/x; try touch /opt/x; try mount --bind /sys /mnt; ls -A /sys/firmware; echo x >/tmp/x; echo x >/run/x; mkdir /new; \
+        mount -t tmpfs own /tmp && umount /tmp && cat /tmp/x; mount --bind /tmp /new && cat /new/x && umount /new; echo end";
+    let run = arena(&format!(
+        "nsfd-create -Un {MAPS} -- ns-enter --ns user,net --new mnt,ipc,cgroup,uts -- sh -c \"mount-setup --root /mnt -e 'none / rootfs sys=yes,cgroup=ro,opt=/usr/share' && \
+           exec pivot-init --root /mnt -- /bin/sh -s\" <<'END'\n{attempts}\nEND"
+    ));
+    assert_eq!(run.words(), ["x", "x", "end"], "{} {}", run.stdout, run.stderr);
+    // where no user namespace can be made, the hint says what can
+    let inside = format!("nsfd-create -U {MAPS} -- ns-enter --ns user --new mnt,ipc --disable-userns --");
+    let run = arena(&format!(
+        "{inside} mount-setup --root /mnt -e 'none / rootfs usr=bind'; {inside} mount-setup --root /mnt -e 'none / rootfs usr=bind,lock=no' -- sh -c 'umount /mnt/usr && echo done'"
+    ));
+    assert!(
+        run.stderr.starts_with("mount-setup: -e 1: lock mount at /: No space left on device (ENOSPC)\nhint: ")
+            && run.stderr.contains("lock=no"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(run.words(), ["done"], "{}", run.stderr);
+}
+
+#[test]
+fn proc_and_sysfs_are_masked_with_one_word() {
+    let look = r#"try() { "$@" 2>/dev/null && echo "DONE: $*"; }; p=$1
+        try umount $p/sys; try umount -l $p/keys; try mount -o remount,bind,rw $p/sys; try sh -c "echo 1 >$p/sys/net/ipv4/ip_forward"
+        wc -c <$p/timer_list; ls -A $p/acpi; cat $p/1/comm; try umount /mnt/s/firmware; ls -A /mnt/s/firmware; ls -d /mnt/s/class"#;
+    let inside =
+        format!("nsfd-create -Un {MAPS} -- ns-enter --ns user,net --new mnt,ipc,cgroup,pid -- mount-setup --root /mnt");
+    let run = arena(&format!(
+        "cat >/tmp/look <<'END'\n{look}\nEND\n\
+         {inside} -e 'none / rootfs proc=masked' -e 'none /s sysfs masked,x-mkdir' -- sh /tmp/look /mnt/proc; \
+         {inside} -e 'none / tmpfs' -e 'none /p proc masked,x-mkdir' -e 'none /s sysfs x-mkdir,masked' -- sh /tmp/look /mnt/p; \
+         {inside} -e 'none / tmpfs' -e 'none /s sysfs x-mkdir,masked,lock=no' -- sh -c 'umount /mnt/s/firmware && echo unlocked'; rm /tmp/look"
+    ));
+    let expected = "0 sh /mnt/s/class 0 sh /mnt/s/class unlocked";
+    assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
+}
+
+#[test]
+fn a_false_proc_or_null_leads_nowhere() {
+    // links that look like those of proc(5) and are another's mount
+    let run = arena(
+        "cd /tmp; mkdir -p r/w victim; touch r/f; mount -t tmpfs v victim; mount -t tmpfs w r/w; mount --bind r/f r/f; mount -t tmpfs false /proc; \
+         mkdir -p /proc/self/fd; for i in $(seq 0 30); do ln -s /tmp/victim /proc/self/fd/$i; done; \
+         for line in 'none /w propagation private' 'none /w remount noexec' 'none /w umount' 'none /f umount'; do mount-setup --root /tmp/r -e \"$line\"; echo $?; done; \
+         strace -f -o /dev/null -e inject=mount_setattr:error=ENOSYS mount-setup --root /tmp/r -e 'none /w remount noexec'; \
+         umount /proc; grep ' /tmp/' /proc/self/mountinfo | cut -d' ' -f5,6; umount victim r/f; rm -r /tmp/*",
+    );
+    let expected = "0 0 0 1 /tmp/victim rw,relatime /tmp/r/f rw,relatime";
+    assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("unmount /f: Stale file handle (ESTALE)\nhint: what is at /proc is no proc of this process"),
+        "{}",
+        run.stderr
+    );
+    for make in ["ln -s /tmp/x /dev/null", "touch /dev/null", "mknod /dev/null c 1 5"] {
+        let run = arena(&format!(
+            "touch /tmp/x /tmp/secret; unshare -m sh -c 'mount -t tmpfs dev /dev; {make}; mount-setup --root /tmp -e \"none /secret mask\"; echo $?; \
+               grep -c /tmp/secret /proc/self/mountinfo' 3>&1; rm /tmp/*"
+        ));
+        assert_eq!(run.words(), ["1", "0"], "{make} {}", run.stderr);
+        assert!(run.stderr.contains("use device /dev/null: it is not character device 1:3 (ENODEV)"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_descriptor_is_a_detached_mount_and_used_once() {
+    let twice = "is used by the plan before; what it holds can be attached once (EINVAL)";
+    for (command, message) in [
+        (
+            "mount-setup --root /tmp/r -e 'fd:5 /a fd' 5</tmp/m",
+            "-e 1:1: use source fd:5: is mounted somewhere (EINVAL)",
+        ),
+        (
+            "mount-setup --root /tmp/r -e 'fd:5 /a fd ro' 5</tmp/m",
+            "-e 1:1: use source fd:5: is mounted somewhere (EINVAL)",
+        ),
+        ("mount-setup --root /tmp/r -e 'fd:5 /a fd' 5</tmp/r", "-e 1:1: use source fd:5: is no mount (EINVAL)"),
+        (
+            "mount-setup --root /tmp/r -e 'none / rootfs usr=fd:5' 5</tmp/m",
+            "-e 1:15: use option usr=fd:5: is mounted somewhere (EINVAL)",
+        ),
+        (
+            "mntfd-create --bind /usr=U -- mount-setup --root /tmp/r -e 'env:MNTFD_U /a fd' -e 'env:MNTFD_U /b fd'",
+            &format!("-e 2: use source fd:3: {twice}"),
+        ),
+        (
+            "mntfd-create --bind /usr=U -- mount-setup --root /tmp/r -e 'none / rootfs usr=fd:U,opt=fd:U'",
+            &format!("-e 1: use source fd:3: {twice}"),
+        ),
+    ] {
+        let run = arena(&format!(
+            "cd /tmp; mkdir r m; mount -t tmpfs m m; {command}; echo $?; grep -c ' /tmp/' /proc/self/mountinfo; grep -c ' /tmp/m rw,' /proc/self/mountinfo; umount m; rm -r /tmp/*"
+        ));
+        assert_eq!(run.words(), ["2", "1", "1"], "{command} {}", run.stderr);
+        assert!(run.stderr.starts_with(&format!("mount-setup: {message}")), "{command} {}", run.stderr);
+    }
+}
+
+#[test]
+fn the_remount_of_a_tree_finds_what_was_moved_there() {
+    let run = arena(
+        "cd /tmp; mount --make-private /tmp; mkdir A T; mount -t tmpfs A A; mount -t tmpfs T T; mkdir T/b; mount -t tmpfs b T/b; mkdir T/b/x; mount --make-rprivate T; \
+         mount --make-private A; mount --move A T/b/x; strace -f -o /dev/null -e inject=mount_setattr:error=ENOSYS mount-setup -e 'none /tmp/T remount rec,ro'; \
+         grep ' /tmp/T' /proc/self/mountinfo | cut -d' ' -f5,6 | sort; umount -R T; rmdir A T; mount --make-shared /tmp",
+    );
+    let expected = "/tmp/T ro,relatime /tmp/T/b ro,relatime /tmp/T/b/x ro,relatime";
+    assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
+}
+
+#[test]
+fn overlays_take_many_layers_and_odd_names() {
+    // `\\` is a backslash to the plan, and `\:` a colon to overlay
+    let run = arena(
+        r#"cd /tmp; l=; for i in $(seq 100); do mkdir -p l/a$i; touch l/a$i/f$i; l=$l:/tmp/l/a$i; done
+        mkdir 'l/o:d,\'; touch 'l/o:d,\/odd'; odd='/tmp/l/o\\:d\,\\\\'
+        for list in "${l#:}" "${l#:}:$odd" "/tmp/l/a1:$odd"; do mount-setup -e "none /tmp/o overlay x-mkdir,lowerdir=$list"
+          ls /tmp/o | wc -l; ls /tmp/o/odd; umount /tmp/o; done
+        mount-setup -e 'none /tmp/o overlay upperdir=/tmp/l'
+        mkdir up work; strace -f -o /dev/null -e inject=fsconfig:error=EINVAL:when=1 \
+          mntfd-create --overlay 'up:work:l/a1:l/o\072d\054\134=X' -- mount-setup -e 'env:MNTFD_X /tmp/o fd'
+        ls o; touch o/new; ls up; umount o; rm -r /tmp/*"#,
+    );
+    let expected = ["100", "101", "/tmp/o/odd", "2", "/tmp/o/odd", "f1", "odd", "new"];
+    assert_eq!(run.words(), expected, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("mount filesystem overlay: Invalid argument (EINVAL)\nhint: it needs lowerdir, "),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn what_rootfs_can_be_told() {
+    let look = "cd /tmp/r";
+    for (options, command, expected) in [
+        ("usr=no,etc=no,var=no,home=no,root=no,run=no,tmp=no,mnt=no,dev=no", "ls", "dev proc sys"),
+        (
+            "usr=dir,etc=dir,opt=dir,srv=dir",
+            "ls; ls usr etc; readlink bin lib32",
+            "bin dev etc home lib lib32 lib64 libx32 mnt opt proc root run sbin srv sys tmp usr var etc: usr: usr/bin usr/lib32",
+        ),
+        (
+            "usr=tmpfs,etc=tmpfs,root=tmpfs,var=tmpfs",
+            "stat -f -c %T usr etc root var home",
+            "tmpfs tmpfs tmpfs tmpfs tmpfs",
+        ),
+        ("etc=bind", "cmp etc/passwd /etc/passwd && echo same; touch etc/x 2>&1 | grep -o Read-only", "same Read-only"),
+        (
+            "opt=/usr/share,mnt=/etc",
+            "[ -d opt/doc ] && touch opt/x 2>&1 | grep -o Read-only; cmp mnt/passwd /etc/passwd && echo same",
+            "Read-only same",
+        ),
+        (
+            "nodes=null:zero,shm=no,pts=no,mqueue=no",
+            "ls dev dev/shm; grep -c ' /tmp/r/dev/[spm]' /proc/self/mountinfo",
+            "dev: fd mqueue null ptmx pts shm stderr stdin stdout zero dev/shm: 0",
+        ),
+        ("tun=yes,nodes=null", "ls -F dev/net; stat -c %t:%T dev/net/tun", "tun a:c8"),
+        (
+            "cgroup=rw,sys=yes",
+            "grep -o ' /tmp/r/sys[^ ]* r[ow]' /proc/self/mountinfo",
+            "/tmp/r/sys ro /tmp/r/sys/firmware ro /tmp/r/sys/fs/cgroup rw",
+        ),
+        (
+            "size=1m,mode=0711,uid=3,gid=4,nr_inodes=200",
+            "stat -c %a:%u:%g .; grep -o 'size=1024k,nr_inodes=200' /proc/mounts",
+            "711:3:4 size=1024k,nr_inodes=200",
+        ),
+    ] {
+        let run = arena(&format!(
+            "mkdir /tmp/r; [ -e /sys/firmware ] || exit 9; nsfd-create -n -- ns-enter --ns net --new mnt,ipc,cgroup -- mount-setup --root /tmp/r -e 'none / rootfs lock=no,{options}' -- sh -c '{}' ; rmdir /tmp/r",
+            format!("{look}; {command}").replace('\'', "'\\''")
+        ));
+        assert_eq!(run.words().join(" "), expected, "{options} {}", run.stderr);
+    }
+    let tun = arena("[ -c /dev/net/tun ] || echo none");
+    assert_eq!(tun.stdout, "");
+}
+
+#[test]
+fn files_are_locked_filesystems_changed() {
+    let run = arena(&format!(
+        "echo secret >/tmp/file; nsfd-create -U {MAPS} -- {INSIDE} mount-setup --root /mnt -e 'none / tmpfs' -e '/tmp/file /f bind ro,lock,x-mkdir' -e '/tmp/file /g bind ro,x-mkdir' \
+           -e 'none /g lock' -- sh -c 'for f in f g; do cat /mnt/$f; mount -o remount,bind,rw /mnt/$f 2>/dev/null && echo DONE; echo x 2>/dev/null >/mnt/$f && echo DONE; done'; \
+         mkdir /tmp/a /tmp/b; mount -t tmpfs -o size=1m,nosuid a /tmp/a; mount-setup -e 'none /tmp/a remount size=2m,nodev'; grep ' /tmp/a' /proc/mounts | cut -d' ' -f4; \
+         mount-setup -e 'none /tmp/b remount ro'; mount-setup -e 'none /tmp/b remount'; mount-setup -e 'none /tmp/a remount size=x'; umount /tmp/a; rm -r /tmp/*"
+    ));
+    assert_eq!(run.words(), ["secret", "secret", "rw,nosuid,nodev,relatime,size=2048k"], "{}", run.stderr);
+    let errors: Vec<&str> = run.stderr.lines().filter(|line| line.starts_with("mount-setup")).collect();
+    let expected = [
+        "mount-setup: -e 1: remount /tmp/b: Invalid argument (EINVAL)",
+        "mount-setup: -e 1:20: use option: needs what to change: an attribute or an option (EINVAL)",
+        "mount-setup: -e 1: set option size=x of /tmp/a: tmpfs: Bad value for 'size' (EINVAL)",
+    ];
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn attributes_and_propagation_are_what_mountinfo_shows() {
+    let show = "grep -E ' /tmp/(a|a/b) ' /proc/self/mountinfo | cut -d' ' -f6- | cut -d- -f1";
+    for (line, expected) in [
+        ("none /a propagation slave", "rw,relatime master:N rw,relatime shared:N"),
+        ("none /a propagation rprivate", "rw,relatime rw,relatime"),
+        ("none /a propagation private,rec", "rw,relatime rw,relatime"),
+        ("none /a propagation unbindable", "rw,relatime unbindable rw,relatime shared:N"),
+        ("none /a propagation shared", "rw,relatime shared:N rw,relatime shared:N"),
+        ("none /a remount ro", "ro,relatime shared:N rw,relatime shared:N"),
+        ("none /a remount rec,ro,nodiratime", "ro,nodiratime,relatime shared:N ro,nodiratime,relatime shared:N"),
+        ("none /a remount rec,noatime", "rw,noatime shared:N rw,noatime shared:N"),
+        ("none /a remount strictatime", "rw shared:N rw,relatime shared:N"),
+        ("none /a remount relatime,noexec", "rw,noexec,relatime shared:N rw,relatime shared:N"),
+    ] {
+        for inject in ["", "strace -f -o /dev/null -e inject=mount_setattr:error=ENOSYS"] {
+            let run = arena(&format!(
+                "mkdir /tmp/a /tmp/c; mount -t tmpfs a /tmp/a; mkdir /tmp/a/b; mount --bind /tmp/a /tmp/c; mount -t tmpfs b /tmp/a/b; {inject} mount-setup --root /tmp -e '{line}' || exit 1; \
+                 {show} | sed 's/:[0-9]*/:N/'; umount -R /tmp/a /tmp/c; rmdir /tmp/a /tmp/c"
+            ));
+            assert_eq!(run.words().join(" "), expected, "{inject} {line} {}", run.stderr);
+        }
+    }
+}
+
+#[test]
+fn images_in_a_plan() {
+    let run = with_loops(
+        "planned",
+        "cd /tmp/planned; mkdir tree dir; dd if=/dev/urandom of=tree/file bs=64k count=4 status=none; mksquashfs tree squashfs -quiet -no-progress >/dev/null; \
+         mkfs.erofs erofs tree >/dev/null 2>&1; truncate -s 8M ext4; mkfs.ext4 -q -d tree ext4; \
+         for image in squashfs erofs ext4; do mount-setup --root /tmp/planned -e \"/tmp/planned/$image /i image x-mkdir,nosuid,noexec\" -- sh -c 'cmp i/file tree/file && \
+           grep /tmp/planned/i /proc/self/mountinfo | cut -d\" \" -f6; touch i/x 2>&1 | grep -o Read-only; umount i'; rmdir i; \
+           mount-setup --root /tmp/planned -e \"/tmp/planned/$image /i image x-mkdir\" -e 'none /zz umount' 2>/dev/null; ls -d i 2>/dev/null; done; \
+         echo cut; for image in squashfs erofs ext4; do for size in 2048 4096 70000; do cp $image cut; truncate -s $size cut; \
+           mntfd-create --image cut=X -- mount-setup --root /tmp/planned -e 'env:MNTFD_X /i fd x-mkdir' -- sh -c 'cat i/file >/dev/null && echo WHOLE; umount i' 2>/dev/null; done; done; \
+         rmdir i 2>/dev/null; echo direct; truncate -s 16M disk; mkdir d; cp erofs d; mkfs.ext4 -q -d d disk; mount -o loop disk dir; \
+         mount-setup --root /tmp/planned -e '/tmp/planned/dir/erofs /i image x-mkdir' -- sh -c 'cmp i/file tree/file; grep -o \"[^ ]* /tmp/planned/i erofs ro\" /proc/mounts | cut -c1-6; umount i'; \
+         echo dirty; touch dir/new; sync; cp disk disk2; umount dir; mntfd-create --image disk2=X -- true; mntfd-create --image disk2=X,noload -- echo without; cd /",
+    );
+    let each = "rw,nosuid,noexec,relatime Read-only ";
+    let expected = format!("{}cut direct /proc/ dirty without", each.repeat(3));
+    assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("Read-only file system (EROFS)\nhint: the journal of disk2 needs recovery: noload "),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn mounts_are_held_with_their_options() {
+    let run = arena(
+        "mkdir -p /tmp/t/sub /tmp/to; mount -t tmpfs sub /tmp/t/sub; touch /tmp/t/sub/file; \
+         mntfd-create --fs tmpfs=NEW,size=1m,mode=700,nosuid --bind /tmp/t=ALL,rec,ro --bind /tmp/t=ONE -- mount-setup --root /tmp/to -e 'env:MNTFD_NEW /new fd x-mkdir' \
+           -e 'env:MNTFD_ALL /all fd x-mkdir' -e 'env:MNTFD_ONE /one fd x-mkdir' -- sh -c 'cd /tmp/to; stat -c %a new; grep -o \"/new .*size=1024k\" /proc/mounts; \
+             ls all/sub one/sub; touch all/sub/x 2>&1 | grep -o Read-only; touch one/x && echo written'; umount -R /tmp/to/*; umount /tmp/t/sub; rm -r /tmp/*",
+    );
+    let expected = "700 /new tmpfs rw,nosuid,relatime,size=1024k all/sub: file one/sub: Read-only written";
+    assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
+}
+
+#[test]
+fn whoever_has_no_rights_is_told_so() {
+    for line in [
+        "/usr /mnt bind ro",
+        "/usr /mnt bind",
+        "none /mnt tmpfs",
+        "none / umount",
+        "none / propagation private",
+        "none / remount ro",
+    ] {
+        let run = arena(&format!("setpriv --reuid 1000 --clear-groups mount-setup -e '{line}'; echo $?"));
+        assert_eq!(run.stdout, "1\n", "{}", run.stderr);
+        assert!(
+            run.stderr.ends_with("(EPERM)\nhint: this needs CAP_SYS_ADMIN over the mount namespace\n"),
+            "{line} {}",
+            run.stderr
+        );
+    }
 }

@@ -11,16 +11,11 @@ use nix::unistd::{chdir, fchdir, pivot_root};
 
 use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
 use crate::mount::{Attributes, Tree};
+pub use crate::mount::{MASKED, READ_ONLY};
 use crate::sys::mount::{
     Config, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH,
     MOVE_MOUNT_T_EMPTY_PATH, fsconfig, fsmount, fsopen, mount_id, move_mount,
 };
-
-/// What container engines hide in `/proc`.
-pub const MASKED: [&CStr; 9] =
-    [c"acpi", c"asound", c"kcore", c"keys", c"latency_stats", c"sched_debug", c"scsi", c"timer_list", c"timer_stats"];
-/// What they make read-only there.
-pub const READ_ONLY: [&CStr; 5] = [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
 
 const BOTH_EMPTY: u32 = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
 
@@ -130,8 +125,8 @@ impl NewRoot {
     }
 
     /// Hides what the mounted `/proc` tells of the host or lets change there: [`MASKED`] files and directories are empty,
-    /// [`READ_ONLY`] ones read-only, for good, the container's root included (see [`Tree::locked`]). `null` is the null device.
-    /// Allocates nothing.
+    /// [`READ_ONLY`] ones read-only, for good, the container's root included (see [`Tree::locked`]), if it is root of a user
+    /// namespace of its own: root of the initial one can mount another proc. `null` is the null device. Allocates nothing.
     ///
     /// # Errors
     /// Those of mount_setattr(2) and of [`Tree::locked`].
@@ -167,7 +162,8 @@ impl NewRoot {
             umount2(c".", MntFlags::MNT_DETACH)?;
             locked.attach(open(self.dir.as_fd(), c"proc")?)
         };
-        lock().map_err(|errno| fault_of("lock", c"/proc", errno).with_hint("this needs a user namespace for a moment"))
+        let hint = "this needs a user namespace for a moment (see user.max_user_namespaces), or leave out --mask-proc";
+        lock().map_err(|errno| fault_of("lock", c"/proc", errno).with_hint(hint))
     }
 
     /// Makes it the root of the mount namespace, detaches the old root with all that is mounted on it, and changes the working

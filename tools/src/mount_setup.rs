@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
-use libctr::mount::{Plan, Root};
-use libctr::process::Exec;
+use libctr::mount::{Plan, Record, Root, could_not};
+use libctr::process::{Ended, Exec};
 use libctr::sys::clone::{clone3, pidfd_open, wait_exit};
-use libctr::sys::signal::{set_default, set_mask};
+use libctr::sys::signal::{is_ignored, set_default, set_mask};
 use libctr::{Context, Errno, Error, show};
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
-use nix::sys::signal::SigSet;
-use nix::unistd::{Pid, getpid, setpgid};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getpid, pipe2, setpgid, write};
 
 use crate::cli::{Chain, Failure, Tool, become_program, complain, print, usage};
 
@@ -28,14 +30,15 @@ use crate::cli::{Chain, Failure, Tool, become_program, complain, print, usage};
     note = "A line is SOURCE TARGET TYPE [OPTIONS]; \\040 is a space, # begins a comment. TARGET is below DIR, and found \
             there as if DIR were the root already. SOURCE is as this tool sees it, none where there is none.\n\
             TYPE: bind (rec, lock, ro, nosuid, nodev, noexec, nosymfollow, noatime, ...), fd (SOURCE is env:MNTFD_X or fd:N), dir and \
-            file (mode=, uid=, gid=, text=), symlink, dev (nodes=null:zero:full:random:urandom:tty:tun), devpts, mqueue, proc (pidns=NSREF), sysfs, \
-            cgroup, image (squashfs, erofs, ext4), tmpfs and every other filesystem of the kernel, with its options; propagation (private, slave, shared, \
-            unbindable, rec), remount (attributes, rec), umount, move (SOURCE is below DIR), ns (SOURCE is an NSREF, kind=KIND), mask (made \
-            unreadable), lock (as the option, all that is mounted there), rootfs.\n\
-            x-mkdir makes the mount point. lock, for directories: nobody in the container, its root included, can make it \
+            file (mode=, uid=, gid=, text=), symlink, dev (nodes=null:zero:full:random:urandom:tty:tun), devpts, mqueue, proc (pidns=NSREF, masked), \
+            sysfs (masked), cgroup, image (squashfs, erofs, ext4), tmpfs and every other filesystem of the kernel, with its options; propagation \
+            (private, slave, shared, unbindable, rec), remount (attributes, rec, options), umount, move (SOURCE is below DIR), ns (SOURCE is an \
+            NSREF, kind=KIND), mask (made unreadable; ro: read-only; optional), lock (as the option, all that is mounted there), rootfs.\n\
+            x-mkdir makes the mount point. lock: nobody in the container, its root included, can make it \
             writable again, or uncover what is below the mounts on it.\n\
-            rootfs: usr= etc= var= home= root= run= tmp= opt= srv= mnt= (each no, dir, tmpfs, bind or fd:NAME, which is \
-            MNTFD_NAME; etc also minimal), lock, dev= pts= shm= mqueue= tun= sys= (yes or no), cgroup= (no, ro, rw), nodes=, size=.\n\
+            rootfs: usr= etc= var= home= root= run= tmp= opt= srv= mnt= (each no, dir, tmpfs, bind, /PATH or fd:NAME, which is \
+            MNTFD_NAME; etc also minimal), dev= pts= shm= mqueue= tun= sys= (yes or no), proc= (no, yes, masked), cgroup= (no, ro, rw), nodes=, size= \
+            and others of tmpfs; all of it locked, unless lock=no.\n\
             Exit status: 0, 1 where the plan failed, 2 usage; with PROGRAM its own, 125, 126 or 127."
 )]
 pub struct MountSetup {
@@ -69,21 +72,21 @@ impl Tool for MountSetup {
             let mut text = Vec::new();
             if name == "-" {
                 std::io::stdin().read_to_end(&mut text).context("read plan", "stdin")?;
-                plan.append(Plan::parse("stdin", &text).map_err(Failure::Usage)?);
+                Plan::parse("stdin", &text).and_then(|more| plan.append(more)).map_err(Failure::Usage)?;
             } else {
                 let text = std::fs::read(name).context("read plan", show(name))?;
-                plan.append(Plan::parse(name, &text).map_err(Failure::Usage)?);
+                Plan::parse(name, &text).and_then(|more| plan.append(more)).map_err(Failure::Usage)?;
             }
         }
         for (index, line) in self.line.iter().enumerate() {
             let place = format!("-e {}", index + 1);
-            plan.append(Plan::parse_line(&place, line.as_bytes()).map_err(Failure::Usage)?);
+            Plan::parse_line(&place, line.as_bytes()).and_then(|line| plan.append(line)).map_err(Failure::Usage)?;
         }
         if self.dry_run || self.expand {
             print(&if self.expand { plan.to_string() } else { plan.system_calls() })?;
             return Ok(ExitCode::SUCCESS);
         }
-        carry_out(&plan, Root::open(&self.root)?)?;
+        carry_out(&plan, &Root::open(&self.root)?)?;
         match program {
             Some(mut program) => {
                 let used: Vec<_> = plan.descriptors().collect();
@@ -98,21 +101,30 @@ impl Tool for MountSetup {
     }
 }
 
-/// Carries the plan out in a child that outlives this process if need be, and that no signal of the terminal reaches: where
-/// this process is killed meanwhile, the child undoes what is done.
-fn carry_out(plan: &Plan, mut root: Root) -> Result<(), Failure> {
+/// What a person or a service manager ends a program with.
+const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+
+/// Carries the plan out in a child that outlives this process if need be, and that no signal of the terminal reaches. Whichever
+/// of the two is killed meanwhile, the other undoes what is done; and this one, asked to end, ends when that is done.
+fn carry_out(plan: &Plan, root: &Root) -> Result<(), Failure> {
     let parent = pidfd_open(getpid()).context("open process", getpid())?;
     // a caller that ignores SIGCHLD must not lose us the status
     set_default(libc::SIGCHLD).context("reset disposition of", "SIGCHLD")?;
-    let parent_lives = || {
-        let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
+    let mut ending = SigSet::empty();
+    ENDING.into_iter().filter(|signal| !is_ignored(*signal as i32)).for_each(|signal| ending.add(signal));
+    let before = ending.thread_swap_mask(SigmaskHow::SIG_BLOCK).context("block signals", "")?;
+    let signals = SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC).context("make signalfd", "")?;
+    let (asked, ask) = pipe2(OFlag::O_CLOEXEC).context("make pipe", "")?;
+    let record = Record::new()?;
+    let go_on = || {
+        let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN), PollFd::new(asked.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::ZERO) == Ok(0)
     };
     let (pid, pidfd) = clone3(CloneFlags::empty(), None, || {
         let _ = set_mask(&SigSet::all());
         // who kills the process group does not mean this one
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-        match plan.apply_while(&mut root, parent_lives) {
+        match plan.apply_while(&mut root.clone(), &record, go_on) {
             Ok(()) => 0,
             Err(error) => {
                 complain(MountSetup::NAME, &error);
@@ -121,16 +133,44 @@ fn carry_out(plan: &Plan, mut root: Root) -> Result<(), Failure> {
         }
     })
     .context("start child process", "")?;
-    loop {
-        match wait_exit(&pidfd) {
-            Ok((libc::CLD_EXITED, 0)) => return Ok(()),
-            Ok((libc::CLD_EXITED, _)) => return Err(Failure::Reported),
-            Ok((_, signal)) => {
-                let error = Error::new("carry out plan in process", pid, Errno::ECANCELED);
-                return Err(error.with_reason(format!("it died of signal {signal}; what it had done remains")).into());
+    let mut end = None;
+    let ended = loop {
+        let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) if fds[0].any() == Some(true) => break wait_exit(&pidfd).context("wait for process", pid)?,
+            Ok(_) => {
+                let signal = signals.read_signal().context("read", "signalfd")?;
+                end = end.or(signal.map(|signal| signal.ssi_signo as i32));
+                write(&ask, b"x").context("write to", "child process")?;
             }
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::new("wait for process", pid, errno).into()),
         }
+    };
+    // it undoes what it does unless it was killed, or was ready just before it was asked
+    let undo = || {
+        let left = record.undo(root)?;
+        Ok(if left.is_empty() { None } else { Some(could_not(&left)) })
+    };
+    let result = match (ended, end) {
+        ((libc::CLD_EXITED, 0), None) => Ok(()),
+        ((libc::CLD_EXITED, 0), Some(_)) => undo().and_then(|left| match left {
+            None => Ok(()),
+            Some(left) => Err(Error::new("undo plan", "", Errno::ECANCELED).with_hint(left).into()),
+        }),
+        ((libc::CLD_EXITED, _), _) => Err(Failure::Reported),
+        ((_, signal), _) => undo().and_then(|left| {
+            let error = Error::new("carry out plan in process", pid, Errno::ECANCELED);
+            let error = error.with_reason(format!("it died of signal {signal}; what it had done is undone"));
+            Err(left.map_or(error.clone(), |left| error.with_hint(left)).into())
+        }),
+    };
+    if let Some(signal) = end {
+        if let Err(Failure::Failed(error)) = &result {
+            complain(MountSetup::NAME, error);
+        }
+        Ended::Signaled(signal).mirror();
     }
+    set_mask(&before).context("restore signal mask", "")?;
+    result
 }

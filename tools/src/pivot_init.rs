@@ -45,7 +45,8 @@ pub struct PivotInit {
     /// do not mount /proc
     #[argh(switch)]
     no_proc: bool,
-    /// hide what /proc tells of the host, and make read-only what changes it there; nobody inside can undo it
+    /// hide what /proc tells of the host, and make read-only what changes it there; in a user namespace nobody inside can undo
+    /// it, without one a process with CAP_SYS_ADMIN can mount a proc that is not masked
     #[argh(switch)]
     mask_proc: bool,
     /// working directory of INIT, in the new root; / by default

@@ -1,29 +1,42 @@
 //! What a plan does, as system calls: for people, before it happens.
 
-use std::ffi::CString;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
-use super::plan::{Line, Op, Plan, Source};
+use super::plan::{Line, Op, Owner, Plan, Source};
 use super::resolve::shown;
-use super::tree::Attributes;
+use super::tree::{Attributes, Pair, pieces};
 use crate::error::show;
 
 impl Plan {
-    /// The system calls that carry the plan out, one a line, in order: `NAME(WHAT)`. Opening and making the directories that a
-    /// target is in is one line, however many there are; what happens only where something is missing says so.
+    /// The system calls that carry the plan out, one a line, in order: `NAME(WHAT)`. Opening a target is one line, however many
+    /// directories it is in; what happens only where something is missing, or of some kind, says so.
     pub fn system_calls(&self) -> String {
-        self.lines.iter().flat_map(|line| line.system_calls()).map(|call| format!("{call}\n")).collect()
+        let mut known = Known { dirs: HashSet::from([PathBuf::new()]), mounts: HashSet::new() };
+        self.lines.iter().flat_map(|line| line.system_calls(&mut known)).map(|call| format!("{call}\n")).collect()
     }
 }
 
-fn new_filesystem(fstype: &str, options: &[(CString, Option<CString>)], attributes: Attributes) -> Vec<String> {
+/// What is there since a line before.
+struct Known {
+    dirs: HashSet<PathBuf>,
+    mounts: HashSet<PathBuf>,
+}
+
+fn new_filesystem(fstype: &str, options: &[Pair], attributes: Attributes) -> Vec<String> {
     let mut calls = vec![format!("fsopen({fstype})")];
-    calls.extend(options.iter().map(|(key, value)| match value {
-        Some(value) => format!("fsconfig({fstype}, {}={})", key.to_string_lossy(), value.to_string_lossy()),
-        None => format!("fsconfig({fstype}, {})", key.to_string_lossy()),
-    }));
+    calls.extend(configure(fstype, &pieces(options)));
     calls.push(format!("fsconfig({fstype}, CMD_CREATE)"));
     calls.push(format!("fsmount({fstype}, {attributes})"));
     calls
+}
+
+fn configure(what: &str, options: &[Pair]) -> Vec<String> {
+    let call = |(key, value): &Pair| match value {
+        Some(value) => format!("fsconfig({what}, {}={})", key.to_string_lossy(), value.to_string_lossy()),
+        None => format!("fsconfig({what}, {})", key.to_string_lossy()),
+    };
+    options.iter().map(call).collect()
 }
 
 fn copy(source: &str, recursive: bool, attributes: Attributes) -> Vec<String> {
@@ -36,100 +49,178 @@ fn copy(source: &str, recursive: bool, attributes: Attributes) -> Vec<String> {
     ]
 }
 
+fn give(target: &str, owner: Owner, mode: u32) -> Vec<String> {
+    let id = |id: Option<u32>| id.map_or("-1".to_owned(), |id| id.to_string());
+    let chown = (owner != Owner::default()).then(|| format!("fchown({target}, {}, {})", id(owner.uid), id(owner.gid)));
+    let calls = chown.into_iter().chain([format!("fchmod({target}, {mode:o})")]);
+    calls.map(|call| format!("{call} where it was missing")).collect()
+}
+
 impl Line {
-    fn system_calls(&self) -> Vec<String> {
+    fn system_calls(&self, known: &mut Known) -> Vec<String> {
         let target = shown(&self.target);
+        let on_root = target == "/";
         let attributes = |source: &str, attributes: &Attributes, recursive: bool| {
             let flag = if recursive { "AT_RECURSIVE, " } else { "" };
             (!attributes.is_empty()).then(|| format!("mount_setattr({source}, {flag}{attributes})"))
         };
-        let make = |made: bool, what: &str| {
-            let make = made.then(|| format!("{what}({target}) where it is missing"));
-            make.into_iter().chain([format!("openat2({target}, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS)")])
+        let open = || format!("openat2({target}, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS)");
+        let relative = self.target.strip_prefix("/").unwrap_or(&self.target);
+        let mounts = matches!(
+            self.op,
+            Op::Filesystem { .. }
+                | Op::Bind { .. }
+                | Op::Device(_)
+                | Op::Image { .. }
+                | Op::Namespace(..)
+                | Op::Move(_)
+                | Op::Mask { .. }
+        );
+        let of_plan = known.mounts.contains(relative) || mounts;
+        if mounts {
+            known.mounts.insert(relative.to_owned());
+        }
+        let mut parents = || {
+            let mut parents: Vec<&Path> = relative.ancestors().skip(1).collect();
+            parents.reverse();
+            let new = parents.into_iter().filter(|parent| known.dirs.insert(parent.to_path_buf()));
+            let new = new.map(|parent| format!("mkdirat({}, 755) where it is missing", shown(parent)));
+            let calls: Vec<String> = new.collect();
+            known.dirs.insert(relative.to_owned());
+            calls
+        };
+        let mut make = |made: bool, what: &str| {
+            let mut calls = if made { parents() } else { Vec::new() };
+            let how = if what == "mkdirat" { "755" } else { "O_CREAT|O_EXCL, 644" };
+            calls.extend(made.then(|| format!("{what}({target}, {how}) where it is missing")));
+            calls.push(open());
+            calls
         };
         let attach = || format!("move_mount({target})");
+        let unmount = || vec!["clone3()".to_owned(), format!("umount2({target}, MNT_DETACH)")];
         let lock = || {
-            vec![
+            let mut calls = vec![
+                open(),
                 "clone3()".to_owned(),
                 "unshare(CLONE_NEWUSER|CLONE_NEWNS)".to_owned(),
                 format!("open_tree({target}, OPEN_TREE_CLONE|AT_RECURSIVE)"),
-            ]
+            ];
+            if !on_root {
+                calls.extend((!of_plan).then(|| format!("open_tree({target}, OPEN_TREE_CLONE|AT_RECURSIVE)")));
+                calls.extend(unmount());
+                calls.push(open());
+            }
+            calls.push(attach());
+            calls
         };
         let mut calls = Vec::new();
         match &self.op {
             Op::Filesystem { fstype, source, options, attributes, mkdir, pidns } => {
                 let name = fstype.to_string_lossy();
                 calls = new_filesystem(&name, options, *attributes);
-                if let Some(source) = source {
-                    calls.insert(1, format!("fsconfig({name}, source={})", source.to_string_lossy()));
-                }
                 if let Some(pidns) = pidns {
                     calls.insert(1, format!("fsconfig({name}, pidns={pidns})"));
                 }
-                calls.extend(make(*mkdir, "mkdirat").chain([attach()]));
+                if let Some(source) = source {
+                    calls.insert(1, format!("fsconfig({name}, source={})", source.to_string_lossy()));
+                }
+                calls.extend(make(*mkdir, "mkdirat"));
+                calls.push(attach());
             }
             Op::Bind { source, recursive, attributes: wanted, lock: locked, mkdir } => {
                 match source {
                     Source::Path(path) => calls = copy(&show(path).to_string(), *recursive, *wanted),
                     Source::Fd(number) => calls.extend(attributes(&format!("fd:{number}"), wanted, *recursive)),
                 }
-                calls.extend(make(*mkdir, "mkdirat").chain([attach()]));
+                calls.extend(make(*mkdir, "mkdirat"));
+                calls.push(attach());
                 if *locked {
                     calls.extend(lock());
-                    calls.extend([format!("umount2({target}, MNT_DETACH)"), attach()]);
                 }
             }
             Op::Device(device) => {
                 let attributes = Attributes::new(&["nosuid", "noexec"]).unwrap_or_default();
                 calls = copy(&format!("/dev/{}", device.name), false, attributes);
-                calls.extend(make(true, "openat").chain([attach()]));
+                calls.extend(make(true, "openat"));
+                calls.push(attach());
             }
-            Op::Dir { mode, .. } => calls.push(format!("mkdirat({target}, {:o}) where it is missing", mode.bits())),
-            Op::File { mode, text, .. } => {
+            Op::Dir { mode, owner } => {
+                calls.extend(parents());
+                calls.push(format!("mkdirat({target}, 755) where it is missing"));
+                if *owner != Owner::default() || mode.bits() != 0o755 {
+                    calls.extend(give(&target, *owner, mode.bits()));
+                }
+            }
+            Op::File { mode, owner, text } => {
+                calls.extend(parents());
                 calls.push(format!("openat({target}, O_CREAT|O_EXCL, {:o}) where it is missing", mode.bits()));
                 calls.push(format!("write({target}, {} bytes) where it was missing", text.len()));
+                calls.extend(give(&target, *owner, mode.bits()));
             }
-            Op::Link(to) => calls.push(format!("symlinkat({}, {target}) where it is missing", show(to))),
+            Op::Link(to) => {
+                calls.extend(parents());
+                calls.push(format!("symlinkat({}, {target}) where it is missing", show(to)));
+            }
             Op::Propagation(how) => {
-                calls.extend(make(false, ""));
-                calls.push(format!("mount({target}, {})", super::options::propagation_words(*how).join(",")));
+                let words = super::options::propagation_words(*how).join(", ").replace("rec", "AT_RECURSIVE");
+                calls.extend([open(), format!("mount_setattr({target}, {words})")]);
             }
-            Op::Remount { attributes: wanted, recursive } => {
-                calls.extend(make(false, "").chain(attributes(&target, wanted, *recursive)));
+            Op::Remount { attributes: wanted, recursive, options } => {
+                calls.push(open());
+                if !options.is_empty() {
+                    calls.push(format!("fspick({target})"));
+                    calls.extend(configure(&target, options));
+                    calls.push(format!("fsconfig({target}, CMD_RECONFIGURE)"));
+                }
+                calls.extend(attributes(&target, wanted, *recursive));
             }
-            Op::Umount => calls.extend(make(false, "").chain([format!("umount2({target}, MNT_DETACH)")])),
+            Op::Umount => {
+                calls.push(open());
+                calls.extend(unmount());
+            }
             Op::Image { file, options, attributes: wanted, mkdir } => {
                 let file = show(file).to_string();
                 calls.push(format!("openat({file}, O_RDONLY)"));
-                calls.push(format!(
-                    "ioctl(LOOP_CONFIGURE, {file}) unless it is erofs and the kernel mounts it from the file"
-                ));
-                calls.extend(new_filesystem("its type", options, Attributes::default()));
+                let loops = "unless it is erofs and the kernel mounts it from the file";
+                calls.push(format!("ioctl(LOOP_CONFIGURE, {file}) {loops}"));
+                let mut options = options.clone();
+                options.insert(0, (c"ro".to_owned(), None));
+                calls.extend(new_filesystem("its type", &options, Attributes::default()));
+                let create = calls.len() - options.len() - 2;
+                calls.insert(create, "fsconfig(its type, source=the loop device, or the file)".to_owned());
                 calls.extend(attributes(&file, wanted, false));
-                calls.extend(make(*mkdir, "mkdirat").chain([attach()]));
+                calls.extend(make(*mkdir, "mkdirat"));
+                calls.push(attach());
             }
             Op::Namespace(reference, _) => {
                 calls = copy(&reference.to_string(), false, Attributes::default());
-                calls.extend(make(true, "openat").chain([attach()]));
+                calls.extend(make(true, "openat"));
+                calls.push(attach());
             }
             Op::Move(from) => {
                 calls.push(format!("openat2({}, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS)", shown(from)));
-                calls.extend(make(false, "").chain([format!("move_mount({}, {target})", shown(from))]));
+                calls.extend([open(), format!("move_mount({}, {target})", shown(from))]);
             }
-            Op::Mask => {
-                calls.extend(make(false, ""));
-                calls.push(format!("fsmount(tmpfs, ro) if {target} is a directory, else open_tree(/dev/null)"));
+            Op::Mask { read_only: true, .. } => {
+                calls.push(open());
+                calls.extend(copy(&target, false, Attributes::READ_ONLY).split_off(1));
                 calls.push(attach());
             }
-            Op::Lock => {
-                calls.extend(make(false, ""));
-                calls.extend(lock());
-                if target != "/" {
-                    calls.push(format!("umount2({target}, MNT_DETACH)"));
-                    calls.extend(make(false, ""));
-                }
+            Op::Mask { .. } => {
+                let hidden = Attributes::new(&["ro", "nosuid", "nodev", "noexec"]).unwrap_or_default();
+                let null = Attributes::new(&["ro", "nosuid", "noexec"]).unwrap_or_default();
+                let options = [(c"mode", c"0"), (c"size", c"4k")].map(|(key, value)| (key.into(), Some(value.into())));
+                calls.push(open());
+                calls.extend(
+                    new_filesystem("tmpfs", &options, hidden).iter().map(|c| format!("{c} if it is a directory")),
+                );
+                calls.extend(copy("/dev/null", false, null).iter().map(|call| format!("{call} if it is none")));
                 calls.push(attach());
             }
+            Op::Lock => calls.extend(lock()),
+        }
+        if let Op::Mask { optional: true, .. } = self.op {
+            calls.iter_mut().skip(1).for_each(|call| call.push_str(" if it is there"));
         }
         calls
     }

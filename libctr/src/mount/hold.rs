@@ -12,7 +12,7 @@ use nix::sys::uio::pread;
 use super::options::{Options, split};
 use super::plan::unescape;
 use super::resolve::kind;
-use super::tree::{Attributes, Tree};
+use super::tree::{Attributes, Tree, path_of};
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::ns::{Kind, NsRef};
 use crate::sys::loopdev::{loop_configure, loop_get_free};
@@ -177,12 +177,21 @@ pub(super) fn image(path: &Path, options: &Pairs) -> Result<Tree> {
     let mut options = options.clone();
     options.insert(0, (c"ro".to_owned(), None));
     let mount = |source: &OsStr| {
-        Tree::filesystem(fstype, Some(&c_string(source)?), &options, Attributes::default()).map_err(|error| {
-            if error.hint().is_some() { error } else { error.with_hint(format!("the image is {}", show(path))) }
+        Tree::filesystem(fstype, Some(&c_string(source)?), &options, Attributes::default()).map_err(|error| match error
+            .errno()
+        {
+            Errno::EROFS if fstype == c"ext4" => {
+                error.with_hint(format!("the journal of {} needs recovery: noload does without", show(path)))
+            }
+            _ if error.hint().is_some() => error,
+            _ => error.with_hint(format!("the image is {}", show(path))),
         })
     };
-    if fstype == c"erofs" {
-        match mount(path.as_os_str()) {
+    // what has been looked at, whatever is at its path now
+    if fstype == c"erofs"
+        && let Ok(link) = path_of(file.as_fd())
+    {
+        match mount(link.as_ref()) {
             // older kernels take block devices alone
             Err(error) if matches!(error.errno(), Errno::ENOTBLK | Errno::EINVAL) => {}
             other => return other,
@@ -232,7 +241,7 @@ fn loop_device(file: &OwnedFd, path: &Path) -> Result<(String, OwnedFd)> {
         .with_reason("others have taken each free device first, 64 times"))
 }
 
-/// Directories are given by descriptor where the kernel takes them (Linux 6.13), else by path, escaped.
+/// Directories are given by descriptor where the kernel takes them (Linux 6.13), else by the links of proc(5) that are those.
 fn overlay(upper: Option<&(OsString, OsString)>, lower: &[OsString], options: &Pairs) -> Result<Tree> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let open = |path: &OsString| {
@@ -247,7 +256,22 @@ fn overlay(upper: Option<&(OsString, OsString)>, lower: &[OsString], options: &P
         dirs.push((c"workdir", open(work)?));
     }
     let by_fd: Vec<_> = dirs.iter().map(|(key, dir)| (*key, dir.as_fd())).collect();
-    Tree::filesystem_with(c"overlay", None, &by_fd, options, Attributes::default())
+    match Tree::filesystem_with(c"overlay", None, &by_fd, options, Attributes::default()) {
+        Err(error) if error.errno() == Errno::EINVAL && error.object().starts_with("lowerdir+ ") => {}
+        other => return other,
+    }
+    let mut by_path: Pairs = Vec::new();
+    let mut layers = Vec::new();
+    for (key, dir) in &dirs {
+        let link = path_of(dir.as_fd()).context("find link in /proc/self/fd of", "overlay directory")?;
+        match *key {
+            key if key == c"lowerdir+" => layers.push(link),
+            key => by_path.push((key.to_owned(), Some(c_string(link.as_ref())?))),
+        }
+    }
+    by_path.push((c"lowerdir".to_owned(), Some(c_string(layers.join(":").as_ref())?)));
+    by_path.extend_from_slice(options);
+    Tree::filesystem(c"overlay", None, &by_path, Attributes::default())
 }
 
 #[cfg(test)]

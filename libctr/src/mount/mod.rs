@@ -13,6 +13,7 @@
 mod apply;
 mod calls;
 mod hold;
+mod journal;
 pub(crate) mod options;
 mod plan;
 mod remount;
@@ -22,6 +23,7 @@ mod tree;
 
 pub use apply::null_device;
 pub use hold::Held;
-pub use plan::Plan;
+pub use journal::{Record, could_not};
+pub use plan::{MASKED, Plan, READ_ONLY};
 pub use resolve::Root;
 pub use tree::{Attributes, Tree};

@@ -30,25 +30,41 @@ fn invalid(object: impl std::fmt::Display, reason: impl Into<String>) -> Error {
     Error::invalid(OPERATION, object, reason)
 }
 
+/// The parts between those `separator`s that no `\` precedes.
+pub(super) fn unescaped(text: &[u8], separator: u8) -> Vec<&[u8]> {
+    let mut escaped = false;
+    text.split(|byte| {
+        let splits = *byte == separator && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        splits
+    })
+    .collect()
+}
+
+/// Where in the text of options the one is that a message calls `object`, or else the first.
+pub(super) fn find(text: &[u8], object: &str) -> usize {
+    let name = object.trim_start_matches('"').split(['=', '"']).next().unwrap_or_default();
+    let mut at = 0;
+    let mut found = 0;
+    for item in unescaped(text, b',') {
+        // of two the second is the one too many
+        if item.split(|byte| *byte == b'=').next() == Some(name.as_bytes()) {
+            found = at;
+        }
+        at += item.len() + 1;
+    }
+    found
+}
+
 impl Options {
     /// Splits at commas that no `\` precedes.
     pub(crate) fn parse(text: &[u8]) -> Result<Options> {
-        let mut items: Vec<Vec<u8>> = vec![Vec::new()];
-        let mut escaped = false;
-        for byte in text {
-            match (byte, items.last_mut()) {
-                (b',', _) if !escaped => items.push(Vec::new()),
-                (_, Some(item)) => item.push(*byte),
-                _ => {}
-            }
-            escaped = *byte == b'\\' && !escaped;
-        }
         let mut options = Options::default();
-        for item in items.iter().filter(|item| !item.is_empty()) {
+        for item in unescaped(text, b',').into_iter().filter(|item| !item.is_empty()) {
             let shown = || show(OsStr::from_bytes(item)).to_string();
             let (name, value) = match item.iter().position(|byte| *byte == b'=') {
                 Some(index) => (&item[..index], Some(&item[index + 1..])),
-                None => (item.as_slice(), None),
+                None => (item, None),
             };
             let name = match std::str::from_utf8(name) {
                 Ok(name)
@@ -79,6 +95,15 @@ impl Options {
         Options(pairs.iter().map(|(name, value)| ((*name).to_owned(), Some(value.as_bytes().to_vec()))).collect())
     }
 
+    /// Those of these names, taken out.
+    pub(super) fn take(&mut self, names: &[&str]) -> Options {
+        Options(self.0.extract_if(.., |(name, _)| names.contains(&name.as_str())).collect())
+    }
+
+    pub(super) fn append(&mut self, mut other: Options) {
+        self.0.append(&mut other.0);
+    }
+
     pub(crate) fn add_flag(&mut self, name: &str) {
         self.0.push((name.to_owned(), None));
     }
@@ -88,6 +113,16 @@ impl Options {
         let before = self.0.len();
         self.0.retain(|(other, value)| other != name || value.is_some());
         self.0.len() != before
+    }
+
+    /// `name=yes` or `name=no`.
+    pub(super) fn yes(&mut self, name: &str, default: bool) -> Result<bool> {
+        match self.text(name)?.as_deref() {
+            None => Ok(default),
+            Some("yes") => Ok(true),
+            Some("no") => Ok(false),
+            Some(other) => Err(invalid(format_args!("{name}={}", show(other)), "is neither yes nor no")),
+        }
     }
 
     /// Whether `name` is given, with or without a value.
@@ -185,7 +220,12 @@ impl Options {
             if name.starts_with("x-") {
                 return Err(invalid(show(&name), "is unknown: x-mkdir is the only one that begins with x-"));
             }
-            if name.len() > 255 || value.as_ref().is_some_and(|value| value.len() > 255) {
+            // of overlay a list, which is handed over piece by piece
+            let longest = match (name.as_str(), value.as_deref()) {
+                ("lowerdir", Some(list)) => unescaped(list, b':').into_iter().map(<[u8]>::len).max().unwrap_or(0),
+                (_, value) => value.map_or(0, <[u8]>::len),
+            };
+            if name.len() > 255 || longest > 255 {
                 return Err(invalid(
                     show(&name[..name.len().min(32)]),
                     "has more than 255 bytes, which fsconfig(2) does not take",

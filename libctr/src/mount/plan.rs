@@ -1,6 +1,6 @@
 //! [`Plan`]: what to mount where, as text in the manner of fstab(5), and as typed operations.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::fmt;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,10 +11,12 @@ use nix::sys::stat::Mode;
 
 use super::options::Options;
 use super::rootfs;
-use super::tree::Attributes;
-use crate::error::{Error, Result, show};
+use super::tree::{Attributes, is_attached};
+use crate::error::{Context, Error, Result, show};
 use crate::fd::number_from_env;
 use crate::ns::{Kind, NsRef};
+use crate::sys::fd::duplicate;
+use crate::sys::mount::place;
 
 /// Operations below a root, in the order in which they are carried out.
 ///
@@ -57,8 +59,8 @@ pub(super) enum Op {
     Link(OsString),
     /// Change propagation.
     Propagation(MsFlags),
-    /// Change the attributes of what is mounted there.
-    Remount { attributes: Attributes, recursive: bool },
+    /// Change the attributes of what is mounted there, and options of its filesystem.
+    Remount { attributes: Attributes, recursive: bool, options: Vec<(CString, Option<CString>)> },
     /// Detach what is mounted there.
     Umount,
     /// Mount an image, read-only.
@@ -67,8 +69,8 @@ pub(super) enum Op {
     Namespace(NsRef, Kind),
     /// Move what is mounted at another place below the root.
     Move(PathBuf),
-    /// Hide what is there.
-    Mask,
+    /// Hide what is there, or make it read-only.
+    Mask { optional: bool, read_only: bool },
     /// Make what is mounted there, and all below, unchangeable.
     Lock,
 }
@@ -124,7 +126,7 @@ impl Plan {
         let mut plan = Plan::default();
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let place = format!("{name}:{}", index + 1);
-            plan.lines.extend(parse_line(&place, line)?);
+            plan.append(Plan::parse_line(&place, line)?)?;
         }
         Ok(plan)
     }
@@ -134,12 +136,27 @@ impl Plan {
     /// # Errors
     /// As [`Plan::parse`].
     pub fn parse_line(place: &str, line: &[u8]) -> Result<Plan> {
-        parse_line(place, line).map(|lines| Plan { lines })
+        let mut plan = Plan::default();
+        plan.append(Plan { lines: parse_line(place, line)? })?;
+        Ok(plan)
     }
 
     /// Adds the operations of another plan after those of this.
-    pub fn append(&mut self, mut other: Plan) {
-        self.lines.append(&mut other.lines);
+    ///
+    /// # Errors
+    /// EINVAL: they use up the same descriptor.
+    pub fn append(&mut self, other: Plan) -> Result<()> {
+        for line in other.lines {
+            if let Op::Bind { source: Source::Fd(number), .. } = line.op
+                && self.descriptors().any(|used| used == number)
+            {
+                let reason = "is used by the plan before; what it holds can be attached once";
+                let error = Error::invalid("use source", format_args!("fd:{number}"), reason);
+                return Err(error.with_place(&line.place));
+            }
+            self.lines.push(line);
+        }
+        Ok(())
     }
 
     /// The descriptors that it uses up: what they hold is attached, once.
@@ -204,6 +221,10 @@ pub(super) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     (!out.contains(&0)).then_some(out)
 }
 
+fn is_number(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_digit)
+}
+
 fn parse_line(place: &str, line: &[u8]) -> Result<Vec<Line>> {
     let fields = fields(line);
     let at = |column: usize| format!("{place}:{column}");
@@ -211,9 +232,18 @@ fn parse_line(place: &str, line: &[u8]) -> Result<Vec<Line>> {
         [] => return Ok(Vec::new()),
         [source, target, kind] => (source, target, kind, (line.len() + 1, &b""[..])),
         [source, target, kind, options] => (source, target, kind, *options),
+        // of fstab(5): for dump(8) and fsck(8)
+        [source, target, kind, options, rest @ ..]
+            if rest.len() <= 2 && rest.iter().all(|(_, text)| is_number(text)) =>
+        {
+            (source, target, kind, *options)
+        }
         [first, ..] => {
-            let error =
-                Error::invalid("read plan line", show(std::ffi::OsStr::from_bytes(line)), "needs 3 or 4 fields");
+            let error = Error::invalid(
+                "read plan line",
+                show(std::ffi::OsStr::from_bytes(line)),
+                "needs 3 or 4 fields, or 6 as in fstab(5)",
+            );
             return Err(error
                 .with_place(at(first.0))
                 .with_hint("SOURCE TARGET TYPE [OPTIONS]; a space in one is written \\040"));
@@ -231,12 +261,16 @@ fn parse_line(place: &str, line: &[u8]) -> Result<Vec<Line>> {
         })
     };
     let (source_text, target_text, kind_text) = (text(*source)?, text(*target)?, text(*kind)?);
-    let mut given = Options::parse(options.1).map_err(|error| error.with_place(at(options.0)))?;
+    let option = |error: &Error| options.0 + super::options::find(options.1, error.object());
+    let mut given = Options::parse(options.1).map_err(|error| {
+        let column = option(&error);
+        error.with_place(at(column))
+    })?;
     let kind_name = kind_text.to_string_lossy().into_owned();
     let place_of = |error: Error| {
         let column = match error.operation() {
             "use source" => source.0,
-            "use option" => options.0,
+            "use option" => option(&error),
             "use target" => target.0,
             _ => kind.0,
         };
@@ -280,7 +314,11 @@ fn operations(source: &std::ffi::OsStr, target: &Path, kind: &str, given: &mut O
         "propagation" => one(Op::Propagation(given.propagation()?)),
         "remount" => {
             let recursive = given.flag("rec");
-            one(Op::Remount { attributes: given.attributes(&[])?, recursive })
+            let (attributes, options) = (given.attributes(&[])?, given.rest(&[])?);
+            if attributes.is_empty() && options.is_empty() {
+                return Err(Error::invalid("use option", "", "needs what to change: an attribute or an option"));
+            }
+            one(Op::Remount { attributes, recursive, options })
         }
         "umount" => one(Op::Umount),
         "image" => {
@@ -298,11 +336,40 @@ fn operations(source: &std::ffi::OsStr, target: &Path, kind: &str, given: &mut O
             one(Op::Namespace(reference, kind))
         }
         "move" => one(Op::Move(source.into())),
-        "mask" => one(Op::Mask),
+        "mask" => one(Op::Mask { optional: given.flag("optional"), read_only: given.flag("ro") }),
+        "proc" | "sysfs" if given.has("masked") => masked(source, target, kind, given),
         "lock" => one(Op::Lock),
         "rootfs" => rootfs::expand(target, given),
         _ => one(filesystem(source, kind, given)?),
     }
+}
+
+/// What container engines hide in `/proc`.
+pub const MASKED: [&CStr; 9] =
+    [c"acpi", c"asound", c"kcore", c"keys", c"latency_stats", c"sched_debug", c"scsi", c"timer_list", c"timer_stats"];
+/// What they make read-only there.
+pub const READ_ONLY: [&CStr; 5] = [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
+/// What they hide in `/sys`.
+const MASKED_SYS: [&CStr; 2] = [c"firmware", c"devices/virtual/powercap"];
+
+/// The masks of a procfs or a sysfs: which paths there are depends on the machine.
+pub(super) fn masks(target: &Path, kind: &str) -> Vec<(PathBuf, Op)> {
+    let (hidden, read_only): (&[&CStr], &[&CStr]) =
+        if kind == "proc" { (&MASKED, &READ_ONLY) } else { (&MASKED_SYS, &[]) };
+    let mask = |name: &&CStr, read_only| {
+        (target.join(std::ffi::OsStr::from_bytes(name.to_bytes())), Op::Mask { optional: true, read_only })
+    };
+    let read_only = read_only.iter().map(|name| mask(name, true));
+    read_only.chain(hidden.iter().map(|name| mask(name, false))).collect()
+}
+
+fn masked(source: &std::ffi::OsStr, target: &Path, kind: &str, given: &mut Options) -> Result<Vec<(PathBuf, Op)>> {
+    given.flag("masked");
+    let lock = given.yes("lock", true)?;
+    let mut ops = vec![(target.to_owned(), filesystem(source, kind, given)?)];
+    ops.extend(masks(target, kind));
+    ops.extend(lock.then(|| (target.to_owned(), Op::Lock)));
+    Ok(ops)
 }
 
 /// A new filesystem: any that the kernel has, a few with defaults that nobody wants to type.
@@ -331,18 +398,26 @@ pub(super) fn filesystem(source: &std::ffi::OsStr, kind: &str, given: &mut Optio
     Ok(Op::Filesystem { fstype: c_string(fstype.as_bytes())?, source, options, attributes, mkdir, pidns })
 }
 
-/// `env:VAR`, `fd:N` or `N`.
+/// `env:VAR`, `fd:N` or `N`, which holds the root of a detached mount: an attached one would be moved from where it is.
 pub(super) fn descriptor(source: &std::ffi::OsStr) -> Result<RawFd> {
     let text = source.to_string_lossy();
+    let invalid = |reason: &str| Error::invalid("use source", show(source), reason);
     let number = match text.strip_prefix("env:") {
-        Some(variable) => number_from_env(variable.as_ref())?,
+        Some(variable) => number_from_env(variable.as_ref()).map_err(|error| {
+            Error::new("use source", show(source), error.errno()).with_reason(error.reason().into_owned())
+        })?,
         None => crate::fd::parse_number(text.strip_prefix("fd:").unwrap_or(&text))
-            .ok_or_else(|| Error::invalid("use source", show(source), "is none of env:VAR, fd:N"))?,
+            .ok_or_else(|| invalid("is none of env:VAR, fd:N"))?,
     };
-    if crate::sys::fd::is_open(number) {
-        return Ok(number);
+    let held = duplicate(number, 3).context("use source", show(source))?;
+    let place = place(&held).context("use source", show(source))?;
+    if !place.is_root {
+        return Err(invalid("is no mount").with_hint("mntfd-create holds one"));
     }
-    Err(Error::new("use source", show(source), crate::Errno::EBADF))
+    if is_attached(place.mount) {
+        return Err(invalid("is mounted somewhere").with_hint("type bind mounts a copy of it"));
+    }
+    Ok(number)
 }
 
 /// `/dev`: a tmpfs with bound nodes, and the links that programs expect there.
@@ -426,9 +501,10 @@ impl fmt::Display for Line {
                 words.extend(super::options::propagation_words(*how));
                 ("none".to_owned(), "propagation".to_owned())
             }
-            Op::Remount { attributes, recursive } => {
+            Op::Remount { attributes, recursive, options } => {
                 flags(&[(*recursive, "rec")]);
                 words.extend(attribute_words(attributes));
+                words.extend(options.iter().map(option_word));
                 ("none".to_owned(), "remount".to_owned())
             }
             Op::Umount => ("none".to_owned(), "umount".to_owned()),
@@ -443,7 +519,10 @@ impl fmt::Display for Line {
                 (escape(reference.to_string().as_bytes()), "ns".to_owned())
             }
             Op::Move(from) => (escape(from.as_os_str().as_bytes()), "move".to_owned()),
-            Op::Mask => ("none".to_owned(), "mask".to_owned()),
+            Op::Mask { optional, read_only } => {
+                flags(&[(*optional, "optional"), (*read_only, "ro")]);
+                ("none".to_owned(), "mask".to_owned())
+            }
             Op::Lock => ("none".to_owned(), "lock".to_owned()),
         };
         write!(f, "{source} {target} {kind} {}", words.join(",")).and(Ok(()))
@@ -465,7 +544,7 @@ fn option_word((key, value): &(CString, Option<CString>)) -> String {
 }
 
 /// A field as a plan line has it.
-fn escape(bytes: &[u8]) -> String {
+pub(super) fn escape(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in bytes {
         match byte {
@@ -489,7 +568,8 @@ mod tests {
     fn a_plan_says_itself() {
         let text = "none /tmp tmpfs x-mkdir,nosuid,size=1m,mode=1777\n/usr /usr bind rec,lock,ro\n\
                     none /a\\040b dir mode=700,uid=0,gid=5\nnone /etc/hosts file mode=644,text=a\\,b\\040\\012\n\
-                    usr/bin /bin symlink \nnone / propagation rec,private\nnone /x remount rec,ro\nnone /x umount \n";
+                    usr/bin /bin symlink \nnone / propagation rec,private\nnone /x remount rec,ro\nnone /x umount \n\
+                    none /x remount ro,size=1m\nnone /x mask optional,ro\nnone /x overlay lowerdir=/a:/b\\\\:c\n";
         let plan = Plan::parse("plan", text.as_bytes()).unwrap();
         assert_eq!(plan.to_string(), text);
         assert_eq!(Plan::parse("again", plan.to_string().as_bytes()).unwrap().to_string(), text);
@@ -502,7 +582,10 @@ mod tests {
 
     #[test]
     fn mistakes_have_a_place() {
-        assert_eq!(error("none /x"), "plan:1:1: read plan line \"none /x\": needs 3 or 4 fields (EINVAL)");
+        assert_eq!(
+            error("none /x"),
+            "plan:1:1: read plan line \"none /x\": needs 3 or 4 fields, or 6 as in fstab(5) (EINVAL)"
+        );
         assert!(
             error("\n a /b\\9 dir").starts_with("plan:2:4: read field /b\\9: has a \\"),
             "{}",
@@ -512,6 +595,25 @@ mod tests {
             error("none /x dir mode=9"),
             "plan:1:13: use option mode=9: needs an octal number from 0 to 7777 (EINVAL)"
         );
+        for (line, column) in [
+            ("none /x dir mode=700,frob", 22),
+            ("none /x dir mode=700,uid=5,mode=700", 28),
+            ("none /x dir mode=700,uid=\\,,gid=x", 22),
+            ("none / rootfs etc=no,usr=frob,var=no", 22),
+            ("none / rootfs usr=fd:NOPE_NOPE", 15),
+            ("none /x rootfs dev=no,cgroup=x", 23),
+            ("none /x remount", 16),
+            ("env:NOPE_NOPE /x fd", 1),
+            ("  fd:99999 /x fd", 3),
+            ("none /x tmpfs size=1m,ro=1", 23),
+            ("none /x tmpfs defaults 0 x", 1),
+            ("none /x tmpfs defaults 0 0 0", 1),
+        ] {
+            assert!(error(line).starts_with(&format!("plan:1:{column}: ")), "{line}: {}", error(line));
+        }
+        assert!(Plan::parse("fstab", b"none /x tmpfs defaults,nosuid 0 0\n").is_ok());
+        let big = format!("none /x file text={}", "x".repeat(5000));
+        assert!(Plan::parse("plan", big.as_bytes()).is_ok());
         assert_eq!(error("none /x dir frob"), "plan:1:13: use option frob: is unknown to type dir (EINVAL)");
         assert_eq!(error("none /x bind ro=1"), "plan:1:14: use option ro: takes no value (EINVAL)");
         assert!(error("none /x a/b").starts_with("plan:1:9: use type a/b: is no name of a filesystem"));

@@ -1,8 +1,8 @@
 //! Attributes of attached mounts where mount_setattr(2) is missing (before Linux 5.12) or filtered: one remount each.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd};
+use std::ffi::{CStr, OsString};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
 use super::plan::unescape;
-use super::tree::Attributes;
+use super::tree::{Attributes, with_path};
 use crate::error::Errno;
 use crate::sys::mount::mount_id;
 
@@ -28,14 +28,14 @@ const FLAGS: [(&str, MsFlags); 8] = [
 ];
 
 /// One mount as mountinfo shows it.
-struct Mount {
-    id: u64,
+pub(super) struct Mount {
+    pub(super) id: u64,
     parent: u64,
     path: PathBuf,
     attributes: Vec<String>,
 }
 
-fn mounts() -> nix::Result<Vec<Mount>> {
+pub(super) fn mounts() -> nix::Result<Vec<Mount>> {
     let text = std::fs::read("/proc/self/mountinfo")
         .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
     let parse = |line: &[u8]| {
@@ -65,11 +65,13 @@ pub(super) fn set(mounted: impl AsFd, attributes: Attributes, recursive: bool) -
     let top = mount_id(mounted.as_fd())?;
     let all = mounts()?;
     let mut wanted = HashSet::from([top]);
-    // a mount comes after the one that it is on
-    for mount in all.iter().filter(|_| recursive) {
-        if wanted.contains(&mount.parent) {
-            wanted.insert(mount.id);
-        }
+    // a mount that was moved may come before the one that it is on
+    let mut before = 0;
+    while recursive && wanted.len() != before {
+        before = wanted.len();
+        let below = all.iter().filter(|mount| wanted.contains(&mount.parent)).map(|mount| mount.id);
+        let below: Vec<u64> = below.collect();
+        wanted.extend(below);
     }
     for mount in all.iter().filter(|mount| wanted.contains(&mount.id)) {
         remount(mount, &mounted, mount.id == top, attributes)?;
@@ -94,7 +96,6 @@ fn remount(info: &Mount, top: &impl AsFd, is_top: bool, attributes: Attributes) 
     if mount_id(&opened)? != info.id {
         return Err(Errno::ESTALE);
     }
-    let link = format!("/proc/self/fd/{}", opened.as_raw_fd());
     let flags = attributes.of(flags(&info.attributes)) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
-    mount(None::<&str>, link.as_str(), None::<&str>, flags, None::<&str>)
+    with_path(opened.as_fd(), |path| mount(None::<&CStr>, path, None::<&CStr>, flags, None::<&CStr>))
 }

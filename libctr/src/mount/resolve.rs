@@ -11,6 +11,7 @@ use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::symlinkat;
 
+use super::journal::Journal;
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::sys::mount::{Place, place};
 
@@ -24,14 +25,6 @@ pub struct Root {
     walk: bool,
 }
 
-/// Something that was made below a [`Root`]: the directory that it is in, and its name.
-#[derive(Debug)]
-pub(super) struct Made {
-    pub(super) parent: Rc<OwnedFd>,
-    pub(super) name: CString,
-    pub(super) is_dir: bool,
-}
-
 const PATH_ONLY: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
 impl Root {
@@ -42,7 +35,8 @@ impl Root {
     pub fn open(path: &Path) -> Result<Root> {
         let dir =
             openat(AT_FDCWD, path, PATH_ONLY | OFlag::O_DIRECTORY, Mode::empty()).context("open root", show(path))?;
-        Root::of(dir).context("stat root", show(path))
+        let place = place(&dir).context("stat root", show(path))?;
+        Ok(Root { dir: Rc::new(dir), place, umask: umask(), walk: false })
     }
 
     /// The root itself.
@@ -50,20 +44,25 @@ impl Root {
         self.dir.as_fd()
     }
 
-    /// An open directory as the root.
-    pub(super) fn of(dir: OwnedFd) -> nix::Result<Root> {
-        let place = place(&dir)?;
-        Ok(Root { dir: Rc::new(dir), place, umask: umask(), walk: false })
+    /// What is mounted over it now, as the root, or itself.
+    pub(super) fn topmost(&self) -> nix::Result<Root> {
+        // `..` of a root is the root, and leads to what is mounted there
+        let how = OpenHow::new().flags(PATH_ONLY).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let dir = match openat2(self.dir.as_fd(), "..", how) {
+            Err(Errno::ENOSYS | Errno::EPERM) => return Ok(self.clone()),
+            other => other?,
+        };
+        self.at(dir)
+    }
+
+    /// As this, with another directory.
+    pub(super) fn at(&self, dir: OwnedFd) -> nix::Result<Root> {
+        Ok(Root { place: place(&dir)?, dir: Rc::new(dir), ..*self })
     }
 
     /// Where it is.
     pub(super) fn place(&self) -> Place {
         self.place
-    }
-
-    /// Whether this is the descriptor of the root itself.
-    pub(super) fn is(&self, dir: &Rc<OwnedFd>) -> bool {
-        Rc::ptr_eq(&self.dir, dir)
     }
 
     /// Opens what `path` names below the root, with `O_PATH`; links are followed, the last one too. Where openat2(2) is
@@ -131,21 +130,20 @@ impl Root {
         Ok(here)
     }
 
-    /// Opens the directory `path` below the root, making it and its missing parents with `mode`. Every one is made on the
-    /// descriptor of its parent; what was made is added to `made`.
-    pub(super) fn make_dir(&self, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<Rc<OwnedFd>> {
+    /// Opens the directory `path` below the root, and says whether it was made, making it and its missing parents with `mode`. Every one is made on the
+    /// descriptor of its parent; what was made is added to the journal.
+    pub(super) fn make_dir(&self, path: &Path, mode: Mode, journal: &mut Journal<'_>) -> Result<(Rc<OwnedFd>, bool)> {
         let mut here = Rc::clone(&self.dir);
         let mut walked = PathBuf::new();
         let mut parts =
             path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir)).peekable();
-        // the root is a directory, and so is what is made here
-        let mut new = true;
+        let mut new = false;
         while let Some(part) = parts.next() {
             walked.push(part);
             // the last one is probably missing, those above it are probably there
             let made_first = match part {
                 Component::Normal(name) if parts.peek().is_none() => {
-                    self.make_one_dir(&here, name, &walked, mode, made)?
+                    self.make_one_dir(&here, name, &walked, mode, journal)?
                 }
                 _ => None,
             };
@@ -154,7 +152,7 @@ impl Root {
                 (Some(dir), _) => dir,
                 (None, part) => match (self.resolve(&walked), part) {
                     (Err(Errno::ENOENT), Component::Normal(name)) => {
-                        let dir = self.make_one_dir(&here, name, &walked, mode, made)?;
+                        let dir = self.make_one_dir(&here, name, &walked, mode, journal)?;
                         dir.ok_or_else(|| {
                             Error::new("make directory", shown(&walked), Errno::EEXIST)
                                 .with_reason("a symbolic link to nothing is there")
@@ -170,7 +168,7 @@ impl Root {
         if !new {
             require_directory(&here).context("use as directory", shown(&walked))?;
         }
-        Ok(here)
+        Ok((here, new))
     }
 
     /// Makes a directory; `None` where something is there already.
@@ -180,16 +178,18 @@ impl Root {
         name: &OsStr,
         path: &Path,
         mode: Mode,
-        made: &mut Vec<Made>,
+        journal: &mut Journal<'_>,
     ) -> Result<Option<Rc<OwnedFd>>> {
-        match mkdirat(parent.as_fd(), name, mode) {
+        let name =
+            CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
+        journal.will_make(parent, &name, path);
+        match mkdirat(parent.as_fd(), name.as_c_str(), mode) {
             Err(Errno::EEXIST) => return Ok(None),
             other => other.context("make directory", shown(path))?,
         }
-        let own = CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
-        made.push(Made { parent: Rc::clone(parent), name: own, is_dir: true });
+        journal.made(parent, &name, path)?;
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let dir = openat(parent.as_fd(), name, flags, Mode::empty()).context("open", shown(path))?;
+        let dir = openat(parent.as_fd(), name.as_c_str(), flags, Mode::empty()).context("open", shown(path))?;
         self.set_mode(&dir, mode, path)?;
         Ok(Some(Rc::new(dir)))
     }
@@ -200,42 +200,43 @@ impl Root {
     }
 
     /// Opens the directory that `path` is in, making it where it is missing, and returns it with the last name of `path`.
-    pub(super) fn make_parent(&self, path: &Path, made: &mut Vec<Made>) -> Result<(Rc<OwnedFd>, CString)> {
+    pub(super) fn make_parent(&self, path: &Path, journal: &mut Journal<'_>) -> Result<(Rc<OwnedFd>, CString)> {
         let (parent, name) = (path.parent(), path.file_name());
         let (Some(parent), Some(name)) = (parent, name) else {
             return Err(Error::invalid("make", shown(path), "it needs a name that is not . or .."));
         };
         let name =
             CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
-        Ok((self.make_dir(parent, Mode::from_bits_retain(0o755), made)?, name))
+        Ok((self.make_dir(parent, Mode::from_bits_retain(0o755), journal)?.0, name))
     }
 
     /// Opens the file `path` for writing, made empty with `mode` if it is missing. A link is not followed.
-    pub(super) fn make_file(&self, path: &Path, mode: Mode, made: &mut Vec<Made>) -> Result<(OwnedFd, bool)> {
-        let (parent, name) = self.make_parent(path, made)?;
+    pub(super) fn make_file(&self, path: &Path, mode: Mode, journal: &mut Journal<'_>) -> Result<(OwnedFd, bool)> {
+        let (parent, name) = self.make_parent(path, journal)?;
+        journal.will_make(&parent, &name, path);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         match openat(parent.as_fd(), name.as_c_str(), flags, mode) {
             Err(Errno::EEXIST) => Ok((self.resolve(path).context("open", shown(path))?, false)),
             other => {
                 let file = other.context("create file", shown(path))?;
+                journal.made(&parent, &name, path)?;
                 self.set_mode(&file, mode, path)?;
-                made.push(Made { parent, name, is_dir: false });
                 Ok((file, true))
             }
         }
     }
 
     /// Makes the symbolic link `path`. One that says the same may be there.
-    pub(super) fn make_link(&self, path: &Path, target: &OsStr, made: &mut Vec<Made>) -> Result<()> {
-        let (parent, name) = self.make_parent(path, made)?;
+    pub(super) fn make_link(&self, path: &Path, target: &OsStr, journal: &mut Journal<'_>) -> Result<()> {
+        let (parent, name) = self.make_parent(path, journal)?;
+        journal.will_make(&parent, &name, path);
         match symlinkat(target, parent.as_fd(), name.as_c_str()) {
             Err(Errno::EEXIST) if readlinkat(parent.as_fd(), name.as_c_str()).is_ok_and(|text| text == target) => {
                 Ok(())
             }
             other => {
                 other.context("make symbolic link", shown(path))?;
-                made.push(Made { parent, name, is_dir: false });
-                Ok(())
+                journal.made(&parent, &name, path)
             }
         }
     }
@@ -378,7 +379,7 @@ mod tests {
     fn what_is_made_is_made_inside() {
         let tree = Tree::new("make");
         let root = Root::open(&tree.0).unwrap();
-        let mut made = Vec::new();
+        let mut made = Journal::default();
         let mode = Mode::from_bits_retain(0o755);
         root.make_dir(Path::new("/abs/new/deep"), mode, &mut made).unwrap();
         assert!(tree.0.join("usr/new/deep").is_dir());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::Mode;
 
 use super::options::Options;
-use super::plan::{Op, Owner, Source, descriptor, dev, filesystem};
+use super::plan::{Op, Owner, Source, descriptor, dev, filesystem, masks};
 use super::tree::Attributes;
 use crate::error::{Error, Result, show};
 
@@ -18,8 +18,8 @@ enum Choice {
     Dir,
     /// A tmpfs of its own.
     Tmpfs,
-    /// The host's, with all that is mounted below, read-only for good.
-    Bind,
+    /// The host's, or another directory there, with all that is mounted below, read-only.
+    Bind(PathBuf),
     /// A detached tree, held by descriptor.
     Tree(Source),
     /// Only the files that most programs need; `etc` alone.
@@ -27,7 +27,11 @@ enum Choice {
 }
 
 /// What users of merged /usr expect at the top.
-const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// The options that a tmpfs knows.
+const TMPFS: [&str; 11] =
+    ["size", "mode", "uid", "gid", "nr_blocks", "nr_inodes", "huge", "mpol", "inode32", "inode64", "noswap"];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n";
@@ -41,17 +45,21 @@ pub(super) fn expand(target: &Path, given: &mut Options) -> Result<Vec<(PathBuf,
             ("no", _) => Ok(Choice::No),
             ("dir", _) => Ok(Choice::Dir),
             ("tmpfs", _) => Ok(Choice::Tmpfs),
-            ("bind", _) => Ok(Choice::Bind),
+            ("bind", _) => Ok(Choice::Bind(Path::new("/").join(name))),
+            (path, _) if path.starts_with('/') => Ok(Choice::Bind(path.into())),
             ("minimal", _) if name == "etc" => Ok(Choice::Minimal),
             (_, Some(("fd", reference))) => {
                 let variable = format!("MNTFD_{reference}");
                 let numeric = crate::fd::parse_number(reference).is_some();
                 let source = if numeric { reference.to_owned() } else { format!("env:{variable}") };
-                descriptor(source.as_ref()).map(|number| Choice::Tree(Source::Fd(number)))
+                descriptor(source.as_ref()).map(|number| Choice::Tree(Source::Fd(number))).map_err(|error| {
+                    Error::new("use option", format_args!("{name}={}", show(&text)), error.errno())
+                        .with_reason(error.reason().into_owned())
+                })
             }
             _ => {
                 let known = if name == "etc" { ", minimal" } else { "" };
-                let reason = format!("is none of no, dir, tmpfs, bind, fd:NAME{known}");
+                let reason = format!("is none of no, dir, tmpfs, bind, /PATH, fd:NAME{known}");
                 Err(Error::invalid("use option", format_args!("{name}={}", show(&text)), reason))
             }
         }
@@ -68,25 +76,18 @@ pub(super) fn expand(target: &Path, given: &mut Options) -> Result<Vec<(PathBuf,
         ("srv", choice("srv", "no")?, 0o755),
         ("mnt", choice("mnt", "dir")?, 0o755),
     ];
-    let mut yes = |name: &str, default: bool| -> Result<bool> {
-        match given.text(name)?.as_deref() {
-            None => Ok(default),
-            Some("yes") => Ok(true),
-            Some("no") => Ok(false),
-            Some(other) => {
-                Err(Error::invalid("use option", format_args!("{name}={}", show(other)), "is neither yes nor no"))
-            }
-        }
-    };
-    let (with_dev, with_pts, with_shm) = (yes("dev", true)?, yes("pts", true)?, yes("shm", true)?);
-    let (with_mqueue, with_tun, with_sys) = (yes("mqueue", true)?, yes("tun", false)?, yes("sys", false)?);
+    let (with_dev, with_pts, with_shm) = (given.yes("dev", true)?, given.yes("pts", true)?, given.yes("shm", true)?);
+    let (with_mqueue, with_tun, with_sys) =
+        (given.yes("mqueue", true)?, given.yes("tun", false)?, given.yes("sys", false)?);
     let cgroup = given.text("cgroup")?.unwrap_or_else(|| "no".to_owned());
     let nodes = given.text("nodes")?.unwrap_or_else(|| "null:zero:full:random:urandom:tty".to_owned());
-    let mut root = Options::from_pairs(&[("mode", "0755")]);
-    if let Some(size) = given.text("size")? {
-        root = Options::from_pairs(&[("mode", "0755"), ("size", &size)]);
+    let proc = given.text("proc")?.unwrap_or_else(|| "no".to_owned());
+    // on by default, so that the flag says what is so anyway
+    let lock = given.flag("lock") || given.yes("lock", true)?;
+    let mut root = given.take(&TMPFS);
+    if !root.has("mode") {
+        root.append(Options::from_pairs(&[("mode", "0755")]));
     }
-    let lock = given.flag("lock");
     if given.flag("x-mkdir") {
         root.add_flag("x-mkdir");
     }
@@ -96,36 +97,45 @@ pub(super) fn expand(target: &Path, given: &mut Options) -> Result<Vec<(PathBuf,
     let dir = |name: &str, mode: u32| {
         (target.join(name), Op::Dir { mode: Mode::from_bits_retain(mode), owner: Owner::default() })
     };
+    let host_usr = matches!(&dirs[0].1, Choice::Bind(path) if path == Path::new("/usr"));
     for (name, choice, mode) in &dirs {
         ops.push(match choice {
             Choice::No => continue,
             Choice::Dir => dir(name, *mode),
             Choice::Tmpfs => (target.join(name), tmpfs(*mode)?),
-            Choice::Bind => (target.join(name), bind(Source::Path(Path::new("/").join(name)), true)?),
+            Choice::Bind(path) => (target.join(name), bind(Source::Path(path.clone()), true)?),
             Choice::Tree(source) => (target.join(name), bind(source.clone(), false)?),
             Choice::Minimal => {
-                ops.extend(etc(target, matches!(dirs[0].1, Choice::Bind))?);
+                ops.extend(etc(target, host_usr)?);
                 continue;
             }
         });
     }
     if !matches!(dirs[0].1, Choice::No) {
-        ops.extend(merged(target, matches!(dirs[0].1, Choice::Bind))?);
+        ops.extend(merged(target, host_usr)?);
     }
-    // pivot-init mounts it, in the pid namespace that it shows
-    ops.push(dir("proc", 0o555));
     let own = |name: &str, kind: &str, options: &mut Options| -> Result<(PathBuf, Op)> {
         options.add_flag("x-mkdir");
         Ok((target.join(name), filesystem(OsStr::new("none"), kind, options)?))
     };
+    match proc.as_str() {
+        // pivot-init mounts it, in the pid namespace that it shows
+        "no" => ops.push(dir("proc", 0o555)),
+        "yes" | "masked" => ops.push(own("proc", "proc", &mut Options::default())?),
+        other => {
+            return Err(Error::invalid(
+                "use option",
+                format_args!("proc={}", show(other)),
+                "is none of no, yes, masked",
+            ));
+        }
+    }
+    if proc == "masked" {
+        ops.extend(masks(&target.join("proc"), "proc"));
+    }
     if with_sys {
         ops.push(own("sys", "sysfs", &mut Options::default())?);
-        // what container engines hide; which of it there is depends on the machine, and is the same in every sysfs
-        for name in ["firmware", "devices/virtual/powercap"] {
-            if Path::new("/sys").join(name).exists() {
-                ops.push((target.join("sys").join(name), Op::Mask));
-            }
-        }
+        ops.extend(masks(&target.join("sys"), "sysfs"));
     } else {
         ops.push(dir("sys", 0o555));
     }
@@ -168,10 +178,10 @@ fn tmpfs(mode: u32) -> Result<Op> {
     filesystem(OsStr::new("none"), "tmpfs", &mut options)
 }
 
-/// The host's own trees are read-only and locked; a tree by descriptor is as who made it wanted it.
+/// The host's own trees are read-only; a tree by descriptor is as who made it wanted it.
 fn bind(source: Source, host: bool) -> Result<Op> {
     let attributes = Attributes::new(if host { &["ro", "nosuid", "nodev"] } else { &[] })?;
-    Ok(Op::Bind { source, recursive: true, attributes, lock: host, mkdir: true })
+    Ok(Op::Bind { source, recursive: true, attributes, lock: false, mkdir: true })
 }
 
 /// The links of merged /usr as the host has them, or with another /usr as everybody has them; a host's directory where

@@ -4,19 +4,27 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{fchdir, read};
 
+use super::options::unescaped;
+use super::resolve::kind;
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys;
 use crate::sys::mount::{
-    AT_EMPTY_PATH, AT_RECURSIVE, Config, MOUNT_ATTR__ATIME, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY,
-    MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, OPEN_TREE_CLONE,
-    fsconfig, fsmount, fsopen, mount_attr, mount_setattr, move_mount, open_tree,
+    AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, Config, FSPICK_EMPTY_PATH, MOUNT_ATTR__ATIME, MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME, MOVE_MOUNT_F_EMPTY_PATH,
+    MOVE_MOUNT_T_EMPTY_PATH, OPEN_TREE_CLONE, fsconfig, fsmount, fsopen, fspick, mount_attr, mount_setattr, move_mount,
+    open_tree, place,
 };
+
+/// An option of a filesystem.
+pub(super) type Pair = (CString, Option<CString>);
 
 /// Attributes of mounts to set and to clear, see mount_setattr(2): `ro`, `nosuid`, …
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,6 +171,11 @@ impl Tree {
         Ok(tree)
     }
 
+    /// A copy of what is mounted at `mounted`, and below, as it is: to be put back.
+    pub(super) fn copy(mounted: impl AsFd) -> nix::Result<Tree> {
+        open_tree(mounted, c"", AT_EMPTY_PATH as u32 | OPEN_TREE_CLONE | AT_RECURSIVE as u32).map(Tree::from_fd)
+    }
+
     /// A new instance of filesystem `fstype` with `options`, each a name and perhaps a value.
     ///
     /// # Errors
@@ -184,13 +197,14 @@ impl Tree {
         fstype: &CStr,
         source: Option<&CStr>,
         dirs: &[(&CStr, BorrowedFd<'_>)],
-        options: &[(CString, Option<CString>)],
+        options: &[Pair],
         attributes: Attributes,
     ) -> Result<Tree> {
         let name = fstype.to_string_lossy();
         let context = fsopen(fstype).context("open filesystem", &name).map_err(|error| match error.errno() {
             Errno::ENODEV => error.with_reason("the kernel has no filesystem of this type"),
-            _ => explain(error, &name),
+            Errno::EPERM => error.with_hint(NEEDS_RIGHTS),
+            _ => error,
         })?;
         let failed = |errno| explain(with_log(Error::new("mount filesystem", &name, errno), &context), &name);
         if let Some(source) = source {
@@ -200,26 +214,12 @@ impl Tree {
             fsconfig(&context, Config::Fd(key, *dir)).map_err(|errno| {
                 let error = Error::new("set option", format_args!("{} of {name}", key.to_string_lossy()), errno);
                 match errno {
-                    Errno::EINVAL => with_log(error, &context).with_hint(
-                        "overlay takes directories by descriptor since Linux 6.13, proc takes pidns since 6.17",
-                    ),
+                    Errno::EINVAL => with_log(error, &context).with_hint("proc takes pidns since Linux 6.17"),
                     _ => with_log(error, &context),
                 }
             })?;
         }
-        for (key, value) in options {
-            let config = match value {
-                Some(value) => Config::String(key, value),
-                None => Config::Flag(key),
-            };
-            fsconfig(&context, config).map_err(|errno| {
-                let shown = match value {
-                    Some(value) => format!("{}={}", key.to_string_lossy(), value.to_string_lossy()),
-                    None => key.to_string_lossy().into_owned(),
-                };
-                with_log(Error::new("set option", format_args!("{shown} of {name}"), errno), &context)
-            })?;
-        }
+        configure(&context, &pieces(options), &name)?;
         fsconfig(&context, Config::Create).map_err(failed)?;
         fsmount(&context, attributes.set).map(Tree::from_fd).map_err(failed)
     }
@@ -312,12 +312,18 @@ impl Tree {
     /// ENOSPC, EPERM: no user namespace can be made. ENOTDIR: not a directory.
     #[doc(alias = "MNT_LOCK_READONLY")]
     pub fn locked(mounted: BorrowedFd<'_>) -> nix::Result<Tree> {
+        Tree::locked_at(mounted, c".")
+    }
+
+    /// As [`Tree::locked`], of what is mounted at `name`, a file perhaps, in the directory `dir`.
+    pub(super) fn locked_at(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<Tree> {
         let go = || {
-            fchdir(mounted)?;
+            fchdir(dir)?;
             unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
         };
-        let copy = || open_tree(AT_FDCWD, c".", OPEN_TREE_CLONE | AT_RECURSIVE as u32);
-        sys::clone::open_elsewhere(&[mounted], &go, &copy)?.map(Tree::from_fd)
+        let flags = OPEN_TREE_CLONE | AT_RECURSIVE as u32 | AT_SYMLINK_NOFOLLOW as u32;
+        let copy = || open_tree(AT_FDCWD, name, flags);
+        sys::clone::open_elsewhere(&[dir], &go, &copy)?.map(Tree::from_fd)
     }
 }
 
@@ -325,6 +331,71 @@ impl AsFd for Tree {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// The options as fsconfig(2) takes them: a `lowerdir` of overlay that is too long is one layer a call (Linux 6.5).
+pub(super) fn pieces(options: &[Pair]) -> Vec<Pair> {
+    let pieces = |(key, value): &Pair| match value {
+        Some(list) if key.as_c_str() == c"lowerdir" && list.as_bytes().len() > 255 => {
+            let mut key = c"lowerdir+";
+            let mut pieces = Vec::new();
+            for layer in unescaped(list.as_bytes(), b':') {
+                // `::` comes before layers that have data alone
+                if layer.is_empty() {
+                    key = c"datadir+";
+                    continue;
+                }
+                let mut escaped = false;
+                let plain = layer.iter().copied().filter(|byte| {
+                    escaped = *byte == b'\\' && !escaped;
+                    !escaped
+                });
+                pieces.push((key.to_owned(), CString::new(plain.collect::<Vec<u8>>()).ok()));
+            }
+            pieces
+        }
+        _ => vec![(key.clone(), value.clone())],
+    };
+    options.iter().flat_map(pieces).collect()
+}
+
+/// Sets the options of a filesystem, before it is made or changed.
+fn configure(context: &OwnedFd, options: &[Pair], name: &str) -> Result<()> {
+    for (key, value) in options {
+        let config = match value {
+            Some(value) => Config::String(key, value),
+            None => Config::Flag(key),
+        };
+        fsconfig(context, config).map_err(|errno| {
+            let shown = match value {
+                Some(value) => format!("{}={}", key.to_string_lossy(), value.to_string_lossy()),
+                None => key.to_string_lossy().into_owned(),
+            };
+            with_log(Error::new("set option", format_args!("{shown} of {name}"), errno), context)
+        })?;
+    }
+    Ok(())
+}
+
+/// Changes options of the filesystem that is mounted at `mounted`, which messages call `name`.
+pub(super) fn reconfigure(mounted: impl AsFd, options: &[Pair], name: &str) -> Result<()> {
+    let context = fspick(mounted, c"", FSPICK_EMPTY_PATH).context("open filesystem at", name).map_err(|error| {
+        match error.errno() {
+            Errno::EPERM => error.with_hint("this needs CAP_SYS_ADMIN over the filesystem's user namespace"),
+            _ => error,
+        }
+    })?;
+    configure(&context, options, name)?;
+    fsconfig(&context, Config::Reconfigure)
+        .map_err(|errno| with_log(Error::new("change filesystem at", name, errno), &context))
+}
+
+/// What whoever gets EPERM for whatever is asked should know.
+pub(super) const NEEDS_RIGHTS: &str = "this needs CAP_SYS_ADMIN over the mount namespace";
+
+/// Whether it is that.
+pub(super) fn has_no_rights() -> bool {
+    fsopen(c"tmpfs").is_err_and(|errno| errno == Errno::EPERM)
 }
 
 /// Whether mount_setattr(2) is missing: ENOSYS, or EPERM where a filter makes it fail whatever it is asked.
@@ -351,19 +422,76 @@ fn flags(recursive: bool) -> u32 {
     AT_EMPTY_PATH as u32 | if recursive { AT_RECURSIVE as u32 } else { 0 }
 }
 
-/// Detaches what is mounted at `mounted`, the root of a mount, and all below it.
+/// Detaches the mount whose root `mounted` is, and all below it. Nothing may be mounted over it: that would go instead.
 pub(super) fn detach(mounted: impl AsFd) -> nix::Result<()> {
-    umount2(link(&mounted).as_str(), MntFlags::MNT_DETACH)
+    with_path(mounted.as_fd(), |path| umount2(path, MntFlags::MNT_DETACH))
 }
 
 /// Changes propagation: `how` is one of `MS_PRIVATE`, …, perhaps with `MS_REC`.
 pub(super) fn propagate(mounted: impl AsFd, how: MsFlags) -> nix::Result<()> {
-    mount(None::<&str>, link(&mounted).as_str(), None::<&str>, how, None::<&str>)
+    let propagation = how.difference(MsFlags::MS_REC).bits();
+    let attr = mount_attr { attr_set: 0, attr_clr: 0, propagation, userns_fd: 0 };
+    if is_missing(mount_setattr(&mounted, c"", flags(how.contains(MsFlags::MS_REC)), &attr))? {
+        with_path(mounted.as_fd(), |path| mount(None::<&CStr>, path, None::<&CStr>, how, None::<&CStr>))?;
+    }
+    Ok(())
 }
 
-/// The path under which mount(2) and umount2(2), which take no descriptors, find one.
-fn link(fd: &impl AsFd) -> String {
-    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+/// Calls mount(2) or umount2(2), which take no descriptors, with a path that is `fd`: for a directory `.`, else a link of
+/// proc(5), verified. In a short-lived child, since the working directory is one for all threads.
+pub(super) fn with_path(fd: BorrowedFd<'_>, call: impl Fn(&CStr) -> nix::Result<()>) -> nix::Result<()> {
+    let name = number(fd);
+    let directory = kind(fd)? == SFlag::S_IFDIR;
+    // as in every child of a program that may have threads, no allocation
+    let go = || {
+        if directory {
+            fchdir(fd)?;
+            return call(c".");
+        }
+        fchdir(own_descriptors(fd, &name)?)?;
+        call(&name)
+    };
+    let child = || go().map_or_else(|errno| errno as i32, |()| 0);
+    let (_, pidfd) = sys::clone::clone3(CloneFlags::empty(), None, child)?;
+    loop {
+        match sys::clone::wait_exit(&pidfd) {
+            Ok((libc::CLD_EXITED, 0)) => return Ok(()),
+            Ok((libc::CLD_EXITED, errno)) => return Err(Errno::from_raw(errno)),
+            Ok(_) => return Err(Errno::ESRCH),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn number(fd: BorrowedFd<'_>) -> CString {
+    CString::new(fd.as_raw_fd().to_string()).unwrap_or_default()
+}
+
+/// `/proc/self/fd`, where it is a proc(5) that has `fd` under its number. ESTALE: it is something else.
+fn own_descriptors(fd: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let dir = openat(AT_FDCWD, c"/proc/self/fd", flags | OFlag::O_DIRECTORY, Mode::empty())?;
+    if fstatfs(&dir)?.filesystem_type() != PROC_SUPER_MAGIC
+        || place(openat(&dir, name, flags, Mode::empty())?)? != place(fd)?
+    {
+        return Err(Errno::ESTALE);
+    }
+    Ok(dir)
+}
+
+/// A path that is `fd`, for what takes neither descriptors nor `.`: as long as nobody mounts anything on `/proc`.
+pub(super) fn path_of(fd: BorrowedFd<'_>) -> nix::Result<String> {
+    own_descriptors(fd, &number(fd))?;
+    Ok(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// Whether the mount that [`place`] calls `mount` is attached here.
+pub(super) fn is_attached(mount: u64) -> bool {
+    // where it cannot be told, it may be
+    sys::mount::is_attached(mount)
+        .or_else(|_| super::remount::mounts().map(|mounts| mounts.iter().any(|other| other.id == mount)))
+        .unwrap_or(true)
 }
 
 /// Puts what the kernel has to say about a filesystem context into the reason.
@@ -380,6 +508,10 @@ fn with_log(error: Error, context: &OwnedFd) -> Error {
 
 fn explain(error: Error, fstype: &str) -> Error {
     match (error.errno(), fstype) {
+        (Errno::EINVAL, "overlay") if error.reason() == crate::error::strerror(Errno::EINVAL) => error.with_hint(
+            "it needs lowerdir, and upperdir with workdir or neither, which are on one filesystem and not within each other; \
+             the kernel's log says more",
+        ),
         (Errno::EPERM, "proc") => error.with_hint(
             "proc needs an own pid namespace, and that the /proc seen now is not masked; pivot-init mounts it",
         ),

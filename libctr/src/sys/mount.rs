@@ -119,15 +119,29 @@ pub fn mount_setattr(dir: impl AsFd, path: &CStr, flags: u32, attr: &mount_attr)
     check(unsafe { libc::syscall(libc::SYS_mount_setattr, dir, path.as_ptr(), flags, attr, size) }).map(drop)
 }
 
-/// What identifies an open file or directory as it is reached: its filesystem, its inode, and the mount that it is on.
+/// What identifies a file or directory as it is reached: its filesystem, its inode, and the mount that it is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Major and minor number of the filesystem's device.
     pub device: (u32, u32),
     /// Its inode.
     pub inode: u64,
-    /// The number of the mount, as in `/proc/PID/mountinfo`.
+    /// The mount: a number that no other mount ever has (Linux 6.8); before that the one in `/proc/PID/mountinfo`.
     pub mount: u64,
+    /// Whether it is the root of that mount.
+    pub is_root: bool,
+}
+
+fn stat(dir: impl AsFd, path: &CStr, mask: u32) -> nix::Result<libc::statx> {
+    // SAFETY: all zeroes is a valid statx.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let (dir, flags) = (dir.as_fd().as_raw_fd(), AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
+    // SAFETY: the path is a C string that outlives the call, and the kernel fills `stat`.
+    check(unsafe { libc::statx(dir, path.as_ptr(), flags, mask, &raw mut stat) }.into())?;
+    if stat.stx_mask & (libc::STATX_MNT_ID | libc::STATX_MNT_ID_UNIQUE) == 0 {
+        return Err(nix::errno::Errno::ENOSYS);
+    }
+    Ok(stat)
 }
 
 /// Where `fd` is (Linux 5.8).
@@ -136,22 +150,55 @@ pub struct Place {
 /// ENOSYS: older than 5.8. What statx(2) says.
 #[doc(alias = "statx")]
 pub fn place(fd: impl AsFd) -> nix::Result<Place> {
-    // SAFETY: all zeroes is a valid statx.
-    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    let (fd, flags) = (fd.as_fd().as_raw_fd(), AT_EMPTY_PATH);
-    let mask = libc::STATX_MNT_ID | libc::STATX_INO;
-    // SAFETY: the path is an empty C string, and the kernel fills `stat`.
-    check(unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, &raw mut stat) }.into())?;
-    if stat.stx_mask & mask != mask {
-        return Err(nix::errno::Errno::ENOSYS);
-    }
-    Ok(Place { device: (stat.stx_dev_major, stat.stx_dev_minor), inode: stat.stx_ino, mount: stat.stx_mnt_id })
+    place_at(fd, c"")
 }
 
-/// The number of the mount that `fd` is on (Linux 5.8).
+/// Where `path` below `dir` is, a link itself (Linux 5.8).
+///
+/// # Errors
+/// As [`place`].
+pub fn place_at(dir: impl AsFd, path: &CStr) -> nix::Result<Place> {
+    let stat = stat(dir, path, libc::STATX_MNT_ID | libc::STATX_MNT_ID_UNIQUE | libc::STATX_INO)?;
+    Ok(Place {
+        device: (stat.stx_dev_major, stat.stx_dev_minor),
+        inode: stat.stx_ino,
+        mount: stat.stx_mnt_id,
+        is_root: stat.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0,
+    })
+}
+
+/// The number of the mount that `fd` is on, as in `/proc/PID/mountinfo` (Linux 5.8).
 ///
 /// # Errors
 /// As [`place`].
 pub fn mount_id(fd: impl AsFd) -> nix::Result<u64> {
-    place(fd).map(|place| place.mount)
+    stat(fd, c"", libc::STATX_MNT_ID).map(|stat| stat.stx_mnt_id)
+}
+
+/// Whether a mount, by the number that [`place`] has for it, is attached in the caller's mount namespace (Linux 6.8).
+///
+/// # Errors
+/// ENOSYS: older than 6.8. Others of statmount(2).
+#[doc(alias = "statmount")]
+pub fn is_attached(mount: u64) -> nix::Result<bool> {
+    const SYS_STATMOUNT: libc::c_long = 457;
+    /// `STATMOUNT_MNT_BASIC`.
+    const BASIC: u64 = 2;
+    /// `struct mnt_id_req` of linux/mount.h.
+    #[repr(C)]
+    struct Request {
+        size: u32,
+        spare: u32,
+        mount: u64,
+        wanted: u64,
+    }
+    let request = Request { size: size_of::<Request>() as u32, spare: 0, mount, wanted: BASIC };
+    let mut answer = [0_u64; 64];
+    let size = size_of_val(&answer);
+    // SAFETY: the kernel reads as much of `request` as that says, and writes at most `size` bytes to `answer`.
+    match check(unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, answer.as_mut_ptr(), size, 0) }) {
+        Ok(_) => Ok(true),
+        Err(nix::errno::Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }

@@ -14,6 +14,15 @@ pub fn set_default(signal: i32) -> nix::Result<()> {
     check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }.into()).map(drop)
 }
 
+/// Whether signal number `signal` is ignored.
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: all zeroes is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is changed, and the kernel fills `action`.
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Sets every signal, the real-time ones too, to its default disposition and unblocks all of them.
 pub fn reset_all() {
     for signal in 1..=libc::SIGRTMAX() {
