@@ -173,12 +173,13 @@ fn what_was_made_is_removed_when_the_rest_fails() {
         fd-open --unix s=A --unix /tmp/d=B,type=dgram --file new=C,write,create --file /tmp/excl=D,write,create,excl -- /nonexistent; echo $?
         fd-open --unix /tmp/s=A --file /tmp/excl=C,write,create,excl --file /none=B -- true; echo $?
         fd-open --unix /tmp/s=A,backlog=1 --unix /tmp/s=B -- true; echo $?
+        strace -f -o /dev/null -P s -P /tmp/s -e inject=openat:error=EMFILE fd-open --unix /tmp/s=A -- true; echo $?
         fd-open --file /tmp/have=A,write,create --file /none=B -- true; echo $?; ls -A /tmp; cat have
         fd-open --unix /tmp/s=A --file new=F,write,create,mode=0640 -- true; echo $?; stat -c %n:%a new; ls -A; rm *"#,
     );
     assert_eq!(
         run.words(),
-        ["127", "125", "125", "125", "have", "old", "0", "new:640", "have", "new", "s"],
+        ["127", "125", "125", "125", "125", "have", "old", "0", "new:640", "have", "new", "s"],
         "{}",
         run.stderr
     );

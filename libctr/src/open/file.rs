@@ -15,7 +15,7 @@ use crate::ns::{Kind, NsRef, open_in};
 use crate::process::PidRef;
 use crate::sys;
 
-const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+pub(super) const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 #[derive(Clone, Debug)]
 pub(super) struct File {
@@ -73,7 +73,8 @@ pub(super) fn split_name(path: &CStr) -> Option<(CString, CString)> {
     }
 }
 
-/// A file that was made by opening it, or by binding a socket: removed when this is dropped, unless [kept](Made::keep).
+/// A file that was made by opening it, or by binding a socket: removed when this is dropped, unless [kept](Made::keep). What a link
+/// at the end of the path had pointed to in vain is not known to be new, and stays.
 #[derive(Debug)]
 pub struct Made {
     place: Place,

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::socket::{
     Backlog, NetlinkAddr, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect, listen,
 };
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, umask};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::file::{Made, Place, split_name};
+use super::file::{DIRECTORY, Made, Place, split_name};
 use super::{Opening, What, c_string, invalid, parse, reference};
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::mount::options::{Options, split};
@@ -426,14 +427,7 @@ impl Socket {
                 return place.open(&[socket.as_fd()], &go)?.map(|_| None).map_err(failed);
             }
         };
-        let open = || {
-            openat(
-                nix::fcntl::AT_FDCWD,
-                dir.as_c_str(),
-                OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            )
-        };
+        let open = || openat(AT_FDCWD, dir.as_c_str(), DIRECTORY, Mode::empty());
         let dir = place.open(&[], &open)?.map_err(failed)?;
         if let Some(mode) = unix.mode {
             // the file gets the mode of the socket, less the umask of who binds it
@@ -441,14 +435,17 @@ impl Socket {
         }
         let bind = || {
             // what is there already is not ours to take back, wherever the path may lead by then
-            if fstatat(&dir, name.as_c_str(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
+            if fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
                 return Err(Errno::EADDRINUSE);
             }
             if unix.mode.is_some() {
                 umask(Mode::empty());
             }
             bind(socket.as_raw_fd(), &unix.address)?;
-            openat(&dir, name.as_c_str(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            openat(&dir, name.as_c_str(), flags, Mode::empty()).inspect_err(|_| {
+                let _ = unlinkat(&dir, name.as_c_str(), UnlinkatFlags::NoRemoveDir);
+            })
         };
         let keep = [socket.as_fd(), dir.as_fd()];
         let file = match place.is_here() {
