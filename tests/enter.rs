@@ -205,3 +205,26 @@ fn a_key_reaches_a_program_once() {
     let run = at_a_terminal(&format!("exec ns-enter --new uts --fork -- {count}"), &steps);
     assert!(run.stdout.contains("keys 1\r\n"), "{:?} {}", run.stdout, run.stderr);
 }
+
+#[test]
+fn descriptors_that_are_closed_at_the_start() {
+    // nothing lands on them; what is to be printed is not lost in silence; and where /dev/null is missing the reason is said
+    let run = arena(
+        "nsfd-create -n -- sh -c '[ $NSFD_NET -gt 2 ] && echo above; readlink /proc/self/fd/0 >&2' <&-; (nsfd-create -Un --map-root -- sh -c '[ $NSFD_USER -gt 2 ] && [ $NSFD_NET -gt 2 ] && echo above >/tmp/n') 0<&- 1>&- 2>&-; \
+         cat /tmp/n; rm /tmp/n; export IDMAP_REGISTRY=/tmp/ids; idmap-alloc --count 5 >&-; echo $?; idmap-alloc --list | wc -l; \
+         idmap-alloc --count 5 >/dev/full; echo $?; ctrtool --list >&-; echo $?; rm -r /tmp/ids; \
+         unshare -m --propagation private sh -c 'mount -t tmpfs dev /dev; nsfd-create -n -- true <&-; echo $?; nsfd-create -n -- echo fine' 0</proc/version; \
+         sh -c 'idmap-alloc --help; echo $? >&2' | true",
+    );
+    assert_eq!(run.words(), ["above", "above", "1", "0", "1", "1", "125", "fine"], "{}", run.stderr);
+    for message in [
+        "/dev/null\n",
+        "idmap-alloc: write to stdout: it was closed (EBADF)",
+        "idmap-alloc: write to stdout: No space left on device (ENOSPC)",
+        "ctrtool: write to stdout: it was closed (EBADF)",
+        "nsfd-create: open /dev/null: No such file or directory (ENOENT)",
+        "idmap-alloc: write to stdout: Broken pipe (EPIPE)\n1\n",
+    ] {
+        assert!(run.stderr.contains(message), "{message:?} is missing: {}", run.stderr);
+    }
+}

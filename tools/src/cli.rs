@@ -9,9 +9,12 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FlagInfoKind, FromArgs};
 use libctr::process::{Child, Exec, forward_and_wait, run_from_memory};
+use libctr::sys::start::Start;
 use libctr::{Context, Errno, Error, show};
 
 /// One tool: its options and what it does.
@@ -113,19 +116,32 @@ pub fn child_failure(program: &Exec, error: Error) -> Failure {
     }
 }
 
-/// The `main` of a tool: `args` without the program's own name.
-pub fn main<T: Tool>(args: impl Iterator<Item = OsString>) -> ExitCode {
+static NO_STDOUT: AtomicBool = AtomicBool::new(false);
+
+/// Notes whether there is nobody to print to, since descriptor 1 was closed when the program was started.
+pub(crate) fn note_stdout(start: &Start) {
+    NO_STDOUT.store(start.closed[1], Relaxed);
+}
+
+/// The `main` of a tool; returns the exit status.
+pub fn main<T: Tool>(start: Start) -> u8 {
+    note_stdout(&start);
     let info = T::get_args_info();
-    let args: Vec<OsString> = args.collect();
+    let args: Vec<OsString> = start.args.into_iter().skip(1).collect();
     // where an option is unknown, nobody can tell whether a value follows it: only -- says for sure that a program does
     let separated = args.iter().any(|arg| arg == "--");
+    if let Err(errno) = start.null {
+        let error =
+            Error::new("open", "/dev/null", errno).with_hint("or start it with the descriptors 0, 1 and 2 open");
+        return report::<T>(error.into(), separated);
+    }
     let (options, program) = match split(&info, T::CHAIN, args) {
         Ok(split) => split,
         Err(failure) => return report::<T>(failure, separated),
     };
     let has_program = program.is_some();
     match parse_and_run::<T>(&options, program) {
-        Ok(code) => code,
+        Ok(_) => 0,
         Err(failure) => report::<T>(failure, has_program),
     }
 }
@@ -196,12 +212,15 @@ impl<T: FromStr<Err = Error>> FromStr for List<T> {
 /// # Errors
 /// What write(2) says.
 pub fn print(text: &str) -> Result<(), Failure> {
+    if NO_STDOUT.load(Relaxed) {
+        return Err(Error::new("write to", "stdout", Errno::EBADF).with_reason("it was closed").into());
+    }
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("write to", "stdout")?;
     Ok(())
 }
 
-fn report<T: Tool>(failure: Failure, has_program: bool) -> ExitCode {
+fn report<T: Tool>(failure: Failure, has_program: bool) -> u8 {
     let chain = T::CHAIN == Chain::Always || (T::CHAIN == Chain::Optional && has_program);
     let code = match &failure {
         Failure::Usage(_) => {
@@ -224,7 +243,7 @@ fn report<T: Tool>(failure: Failure, has_program: bool) -> ExitCode {
     if let Some(error) = failure.into_error() {
         complain(T::NAME, &error);
     }
-    ExitCode::from(code)
+    code
 }
 
 /// The one line, or two, on stderr.

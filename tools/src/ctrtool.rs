@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::ExitCode;
 
+use libctr::sys::start::Start;
 use libctr::{Context, Error, show};
 
 use crate::cli::{self, Tool};
@@ -15,7 +15,7 @@ use crate::{
 /// A tool as the table below knows it.
 struct Entry {
     name: &'static str,
-    main: fn(std::vec::IntoIter<OsString>) -> ExitCode,
+    main: fn(Start) -> u8,
     man: fn() -> String,
 }
 
@@ -44,15 +44,16 @@ const HELP: &str = "Usage: ctrtool TOOL [OPTIONS] …\n\nAll container tools in 
                     --version      print the version\n  --help         print this\n\n\
                     Example: ctrtool nsfd-create -Un --map-root -- env\n";
 
-/// The `main` of ctrtool: `args` with the program's own name first.
-pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let mut args: Vec<OsString> = args.collect();
+/// The `main` of ctrtool; returns the exit status.
+pub fn main(mut start: Start) -> u8 {
+    cli::note_stdout(&start);
+    let args = &mut start.args;
     let tool = |name: &OsString| {
         let name = Path::new(name).file_name()?;
         TOOLS.iter().find(|tool| name == tool.name)
     };
     if let Some(tool) = args.first().and_then(tool) {
-        return (tool.main)(args.split_off(1).into_iter());
+        return (tool.main)(start);
     }
     let Some(name) = args.get(1) else {
         return refuse(Error::invalid("read argument", "TOOL", "none is given"));
@@ -66,25 +67,28 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             None => return refuse(Error::invalid("print man page of", show(name), "there is no tool of that name")),
         },
         (Some("--install"), Some(dir), 3) => match install(Path::new(dir)) {
-            Ok(()) => return ExitCode::SUCCESS,
+            Ok(()) => return 0,
             Err(error) => {
                 cli::complain("ctrtool", &error);
-                return ExitCode::FAILURE;
+                return 1;
             }
         },
         (Some(option), ..) if option.starts_with('-') => {
             return refuse(Error::invalid("option", show(option), "is unknown, or has too few or too many values"));
         }
         _ => match tool(name) {
-            Some(tool) => return (tool.main)(args.split_off(2).into_iter()),
+            Some(tool) => {
+                args.remove(0);
+                return (tool.main)(start);
+            }
             None => return refuse(Error::invalid("run tool", show(name), "there is none of that name")),
         },
     };
     match cli::print(&text) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(failure) => {
             failure.into_error().iter().for_each(|error| cli::complain("ctrtool", error));
-            ExitCode::FAILURE
+            1
         }
     }
 }
@@ -102,7 +106,7 @@ fn install(dir: &Path) -> libctr::Result<()> {
     Ok(())
 }
 
-fn refuse(error: Error) -> ExitCode {
+fn refuse(error: Error) -> u8 {
     cli::complain("ctrtool", &error.with_hint("ctrtool --list names the tools, ctrtool --help the options"));
-    ExitCode::from(2)
+    2
 }

@@ -15,6 +15,7 @@ pub mod mount;
 pub mod net;
 pub mod nsfs;
 pub mod signal;
+pub mod start;
 pub mod tty;
 
 use std::os::fd::{FromRawFd, OwnedFd};

@@ -8,9 +8,23 @@ use super::check;
 /// EINVAL: no such signal, or SIGKILL or SIGSTOP.
 #[doc(alias = "sigaction")]
 pub fn set_default(signal: i32) -> nix::Result<()> {
-    // SAFETY: all zeroes is a valid sigaction: SIG_DFL, no flags, empty mask.
-    let action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: the default disposition runs no code of ours.
+    dispose(signal, libc::SIG_DFL)
+}
+
+/// Has signal number `signal` ignored, also by the programs executed from here, until it is set to its default.
+///
+/// # Errors
+/// EINVAL: no such signal, or SIGKILL or SIGSTOP.
+#[doc(alias = "sigaction")]
+pub fn ignore(signal: i32) -> nix::Result<()> {
+    dispose(signal, libc::SIG_IGN)
+}
+
+fn dispose(signal: i32, disposition: libc::sighandler_t) -> nix::Result<()> {
+    // SAFETY: all zeroes is a valid sigaction: no flags, empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = disposition;
+    // SAFETY: neither of the two dispositions runs code of ours.
     check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }.into()).map(drop)
 }
 

@@ -1,5 +1,4 @@
 //! The tool `close-fds`: see [`tools::close_fds`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::cli::main::<tools::close_fds::CloseFds>(std::env::args_os().skip(1))
-}
+libctr::start!(tools::cli::main::<tools::close_fds::CloseFds>);

@@ -1,5 +1,4 @@
 //! All tools in one program: see [`tools::ctrtool`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::ctrtool::main(std::env::args_os())
-}
+libctr::start!(tools::ctrtool::main);

@@ -1,5 +1,4 @@
 //! The tool `fd-open`: see [`tools::fd_open`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::cli::main::<tools::fd_open::FdOpen>(std::env::args_os().skip(1))
-}
+libctr::start!(tools::cli::main::<tools::fd_open::FdOpen>);

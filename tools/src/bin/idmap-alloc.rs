@@ -1,5 +1,4 @@
 //! The tool `idmap-alloc`: see [`tools::idmap_alloc`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::cli::main::<tools::idmap_alloc::IdmapAlloc>(std::env::args_os().skip(1))
-}
+libctr::start!(tools::cli::main::<tools::idmap_alloc::IdmapAlloc>);

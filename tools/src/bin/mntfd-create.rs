@@ -1,5 +1,4 @@
 //! The tool `mntfd-create`: see [`tools::mntfd_create`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::cli::main::<tools::mntfd_create::MntfdCreate>(std::env::args_os().skip(1))
-}
+libctr::start!(tools::cli::main::<tools::mntfd_create::MntfdCreate>);

@@ -1,5 +1,4 @@
 //! The tool `mount-setup`: see [`tools::mount_setup`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::cli::main::<tools::mount_setup::MountSetup>(std::env::args_os().skip(1))
-}
+libctr::start!(tools::cli::main::<tools::mount_setup::MountSetup>);

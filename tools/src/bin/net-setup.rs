@@ -1,5 +1,4 @@
 //! The tool `net-setup`: see [`tools::net_setup`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::cli::main::<tools::net_setup::NetSetup>(std::env::args_os().skip(1))
-}
+libctr::start!(tools::cli::main::<tools::net_setup::NetSetup>);

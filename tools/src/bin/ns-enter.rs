@@ -1,5 +1,4 @@
 //! The tool `ns-enter`: see [`tools::ns_enter`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::cli::main::<tools::ns_enter::NsEnter>(std::env::args_os().skip(1))
-}
+libctr::start!(tools::cli::main::<tools::ns_enter::NsEnter>);

@@ -1,5 +1,4 @@
 //! The tool `nsfd-create`: see [`tools::nsfd_create`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::cli::main::<tools::nsfd_create::NsfdCreate>(std::env::args_os().skip(1))
-}
+libctr::start!(tools::cli::main::<tools::nsfd_create::NsfdCreate>);

@@ -1,5 +1,4 @@
 //! The tool `pivot-init`: see [`tools::pivot_init`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::cli::main::<tools::pivot_init::PivotInit>(std::env::args_os().skip(1))
-}
+libctr::start!(tools::cli::main::<tools::pivot_init::PivotInit>);

@@ -1,5 +1,4 @@
 //! The tool `veth-create`: see [`tools::veth_create`].
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    tools::cli::main::<tools::veth_create::VethCreate>(std::env::args_os().skip(1))
-}
+libctr::start!(tools::cli::main::<tools::veth_create::VethCreate>);
