@@ -437,13 +437,9 @@ fn namespaces_are_pinned_and_nothing_is_left_of_a_failure() {
          for n in 2 1024 99999999999 x; do prlimit --nofile=1024 nsfd-create -n --fd net=$n -- true; done; rm -r /tmp/*"
     ));
     assert_eq!(run.words().join(" "), "125 127 libctr id end 0 125", "{}", run.stderr);
-    assert!(
-        run.stderr.contains(
-            "bind namespace to /run/x: Invalid argument (EINVAL)\nhint: a mount namespace can be bound on a private"
-        ),
-        "{}",
-        run.stderr
-    );
+    // EINVAL or ELOOP, as the propagation to namespaces that are ending goes
+    assert!(run.stderr.contains("nsfd-create: bind namespace to /run/x: "), "{}", run.stderr);
+    assert!(run.stderr.contains("\nhint: a mount namespace can be bound on a private mount only"), "{}", run.stderr);
     let limit = "a number from 3 on and below 1024, which is RLIMIT_NOFILE (ulimit -n) (EINVAL)";
     assert_eq!(run.stderr.matches(limit).count(), 4, "{}", run.stderr);
 }

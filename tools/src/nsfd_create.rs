@@ -11,7 +11,7 @@ use libctr::ns::{Create, Kind, NsRef, Pin, TimeOffsets};
 use libctr::process::Exec;
 use libctr::{Error, show};
 
-use crate::cli::{Chain, Failure, List, Tool, become_program, require, usage, value as parse};
+use crate::cli::{Chain, Failure, Tool, become_program, require, usage, value as parse};
 use crate::ids::Ranges;
 
 /// Makes namespaces and executes PROGRAM with them as open descriptors, named in the environment: NSFD_USER=3 NSFD_NET=4 …
@@ -57,11 +57,11 @@ pub struct NsfdCreate {
     #[argh(switch, short = 'p')]
     pid: bool,
     /// user ids of the user namespace; may be repeated
-    #[argh(option, arg_name = "MAP")]
-    uid_map: Vec<List<MapSpec>>,
+    #[argh(option, arg_name = "MAP", from_str_fn(maps))]
+    uid_map: Vec<Vec<MapSpec>>,
     /// group ids of the user namespace; may be repeated
-    #[argh(option, arg_name = "MAP")]
-    gid_map: Vec<List<MapSpec>>,
+    #[argh(option, arg_name = "MAP", from_str_fn(maps))]
+    gid_map: Vec<Vec<MapSpec>>,
     /// short for --uid-map root --gid-map root: root inside is the caller
     #[argh(switch)]
     map_root: bool,
@@ -113,6 +113,14 @@ fn owner(text: &str) -> Result<(u32, u32), String> {
 fn kind_and(text: &str) -> Result<(Kind, &str), String> {
     let (kind, rest) = text.split_once('=').ok_or("needs KIND=…")?;
     Ok((parse(kind)?, rest))
+}
+
+fn maps(text: &str) -> Result<Vec<MapSpec>, String> {
+    // extents are one map, which is checked as a whole
+    if text.split(',').all(|part| part.starts_with(|c: char| c.is_ascii_digit())) {
+        return Ok(vec![parse(text)?]);
+    }
+    text.split(',').map(parse).collect()
 }
 
 fn auto(text: &str) -> Result<MapSpec, String> {
@@ -195,7 +203,7 @@ impl NsfdCreate {
             (true, ..) => vec![&MapSpec::Root],
             (_, true, _) => vec![&MapSpec::Own],
             (.., Some(auto)) => vec![auto],
-            _ => given.iter().flat_map(|list| &list.0).collect(),
+            _ => given.iter().flatten().collect(),
         };
         if specs.is_empty() {
             return Ok(None);

@@ -174,9 +174,9 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Holder::Nobody => f.write_str("-"),
-            Holder::Process { pid, start, namespace, time } => write!(f, "pid:{pid}:{start}:{namespace}:{time}"),
+            Holder::Process { pid, start, namespace, time } => write!(f, "pid:{pid}:{start}:{namespace:x}:{time:x}"),
             Holder::Namespace { handle, user, admin } => {
-                write!(f, "{}:{user}:{handle}", if *admin { "ns" } else { "own-ns" })
+                write!(f, "{}:{user:x}:{handle}", if *admin { "ns" } else { "own-ns" })
             }
         }
     }
@@ -186,22 +186,22 @@ impl FromStr for Holder {
     type Err = ();
 
     fn from_str(text: &str) -> std::result::Result<Holder, ()> {
-        let parse = |field: &str| field.parse::<u64>().map_err(drop);
+        let inode = |field: &str| u64::from_str_radix(field, 16).map_err(drop);
         match text.split_once(':') {
             None if text == "-" => Ok(Holder::Nobody),
             Some(("pid", rest)) => match rest.split(':').collect::<Vec<_>>().as_slice() {
                 // what begins with a sign or is 0 names more than one process
                 [pid, start, namespace, time] => Ok(Holder::Process {
                     pid: number(pid).and_then(|pid| pid.try_into().ok()).filter(|pid| *pid > 0).ok_or(())?,
-                    start: parse(start)?,
-                    namespace: parse(namespace)?,
-                    time: parse(time)?,
+                    start: start.parse().map_err(drop)?,
+                    namespace: inode(namespace)?,
+                    time: inode(time)?,
                 }),
                 _ => Err(()),
             },
             Some((word @ ("ns" | "own-ns"), rest)) => {
                 let (user, handle) = rest.split_once(':').ok_or(())?;
-                Ok(Holder::Namespace { handle: handle.parse().map_err(drop)?, user: parse(user)?, admin: word == "ns" })
+                Ok(Holder::Namespace { handle: handle.parse().map_err(drop)?, user: inode(user)?, admin: word == "ns" })
             }
             _ => Err(()),
         }
@@ -245,7 +245,7 @@ fn inode_of(kind: &str) -> Result<u64> {
 /// When a process started; `None` if there is none, or only its exit status is left. `proc` is the `/proc/PID` of any.
 fn started(proc: BorrowedFd<'_>, pid: i32) -> Result<Option<u64>> {
     let path = format!("../{pid}/stat");
-    let mut stat = Vec::new();
+    let mut stat = Vec::with_capacity(1024);
     let read = openat(proc, path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(std::io::Error::from)
         .and_then(|file| File::from(file).read_to_end(&mut stat));
@@ -897,6 +897,18 @@ mod tests {
         assert!(registry.0.allocate(&pool, 0, "", Holder::Nobody).is_err());
         let error = registry.0.release(&[range("1000:5")]).unwrap_err();
         assert!(error.to_string().ends_with("has no such range (ENOENT)"), "{error}");
+    }
+
+    #[test]
+    fn a_holder_is_one_process() {
+        for text in ["pid:1:5:f0000000:f0000001", "ns:f0000000:f1:5:10000000:effffffd", "own-ns:1:f1:5:1:1", "-"] {
+            assert_eq!(text.parse::<Holder>().map(|holder| holder.to_string()), Ok(text.to_owned()));
+        }
+        for text in
+            ["pid:0:5:1:1", "pid:-1:5:1:1", "pid:2147483648:5:1:1", "pid:1:5:1", "pid:1:5:1:1:1", "ns:1", "", "x"]
+        {
+            assert_eq!(text.parse::<Holder>(), Err(()), "{text}");
+        }
     }
 
     #[test]
