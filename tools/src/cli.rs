@@ -7,7 +7,6 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -41,7 +40,7 @@ pub trait Tool: FromArgs + ArgsInfo {
     ///
     /// # Errors
     /// What [`Failure`] says.
-    fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure>;
+    fn run(self, program: Option<Exec>) -> Result<(), Failure>;
 }
 
 /// Whether a tool ends by executing a program.
@@ -101,7 +100,7 @@ pub const EXECUTE: &str = "execute";
 ///
 /// # Errors
 /// Those of `start`; where the operation is [`EXECUTE`], the program is at fault.
-pub fn wait_for(program: &Exec, start: impl FnOnce() -> Result<Child, Error>) -> Result<ExitCode, Failure> {
+pub fn wait_for(program: &Exec, start: impl FnOnce() -> Result<Child, Error>) -> Result<(), Failure> {
     match forward_and_wait(None, start) {
         Ok(ended) => ended.mirror(),
         Err(error) => Err(child_failure(program, error)),
@@ -146,10 +145,10 @@ pub fn main<T: Tool>(start: Start) -> u8 {
     }
 }
 
-fn parse_and_run<T: Tool>(options: &[String], program: Option<Vec<OsString>>) -> Result<ExitCode, Failure> {
+fn parse_and_run<T: Tool>(options: &[String], program: Option<Vec<OsString>>) -> Result<(), Failure> {
     if options.iter().any(|option| option == VERSION) {
         print(&format!("{} (libctr) {}\n", T::NAME, env!("CARGO_PKG_VERSION")))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     // before anything is read that can be read once only
@@ -160,7 +159,7 @@ fn parse_and_run<T: Tool>(options: &[String], program: Option<Vec<OsString>>) ->
         Ok(tool) => tool,
         Err(EarlyExit { output, status: Ok(()) }) => {
             print(&with_program(&output, T::CHAIN))?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         }
         Err(EarlyExit { output, .. }) => return Err(explain_argh(&output)),
     };

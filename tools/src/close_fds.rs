@@ -1,7 +1,6 @@
 //! `close-fds`: closes every descriptor that is not wanted.
 
 use std::os::fd::RawFd;
-use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::fd::{self, FdList};
@@ -42,7 +41,7 @@ impl Tool for CloseFds {
     const NAME: &'static str = "close-fds";
     const CHAIN: Chain = Chain::Always;
 
-    fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
+    fn run(self, program: Option<Exec>) -> Result<(), Failure> {
         let mut program = require(program)?;
         let mut keep = open_numbers("--keep", &self.keep)?;
         if let Some(list) = &self.arrange {

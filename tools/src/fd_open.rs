@@ -1,7 +1,6 @@
 //! `fd-open`: descriptors from other namespaces and processes.
 
 use std::os::fd::AsRawFd;
-use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::Context;
@@ -89,7 +88,7 @@ impl Tool for FdOpen {
     const NAME: &'static str = "fd-open";
     const CHAIN: Chain = Chain::Always;
 
-    fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
+    fn run(self, program: Option<Exec>) -> Result<(), Failure> {
         let mut program = require(program)?;
         let wanted = [
             self.tcp,

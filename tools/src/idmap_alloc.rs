@@ -1,7 +1,5 @@
 //! `idmap-alloc`: gives out id ranges, each to one container.
 
-use std::process::ExitCode;
-
 use argh::{ArgsInfo, FromArgs};
 use libctr::Error;
 use libctr::idmap::{Holder, IdRange, Registry};
@@ -84,7 +82,7 @@ impl Tool for IdmapAlloc {
     const NAME: &'static str = "idmap-alloc";
     const CHAIN: Chain = Chain::No;
 
-    fn run(self, _: Option<Exec>) -> Result<ExitCode, Failure> {
+    fn run(self, _: Option<Exec>) -> Result<(), Failure> {
         let asked = [self.count.is_some(), self.hold.is_some(), !self.release.is_empty(), self.list];
         if asked.into_iter().filter(|asked| *asked).count() != 1 {
             return Err(usage("--count, --hold, --release or --list", "one of them is needed"));
@@ -105,8 +103,7 @@ impl Tool for IdmapAlloc {
             let range = registry.allocate(&ids::pool(self.pool)?, count, name, self.holder()?)?;
             // what nobody was told of is nobody's; one with a name is found again by it, and may have been another's before
             return print(&format!("{}\n", range.extent()))
-                .inspect_err(|_| drop(name.is_empty().then(|| registry.release(&[range]))))
-                .map(|()| ExitCode::SUCCESS);
+                .inspect_err(|_| drop(name.is_empty().then(|| registry.release(&[range]))));
         }
         if let Some(range) = self.hold {
             registry.hold(range, self.holder()?)?;
@@ -121,6 +118,6 @@ impl Tool for IdmapAlloc {
             };
             print(&registry.entries()?.into_iter().map(line).collect::<String>())?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

@@ -1,7 +1,5 @@
 //! `mntfd-create`: detached mounts, held by descriptor.
 
-use std::process::ExitCode;
-
 use argh::{ArgsInfo, FromArgs};
 use libctr::Context;
 use libctr::mount::Held;
@@ -56,7 +54,7 @@ impl Tool for MntfdCreate {
     const NAME: &'static str = "mntfd-create";
     const CHAIN: Chain = Chain::Always;
 
-    fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
+    fn run(self, program: Option<Exec>) -> Result<(), Failure> {
         let mut program = require(program)?;
         let wanted = [self.bind, self.image, self.fs, self.overlay].concat();
         if wanted.is_empty() {

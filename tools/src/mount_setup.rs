@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::mount::{Plan, Record, Root, could_not};
@@ -63,7 +62,7 @@ impl Tool for MountSetup {
     const NAME: &'static str = "mount-setup";
     const CHAIN: Chain = Chain::Optional;
 
-    fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
+    fn run(self, program: Option<Exec>) -> Result<(), Failure> {
         if self.plan.is_empty() && self.line.is_empty() {
             return Err(usage("--plan or --line", "one of them is needed"));
         }
@@ -84,7 +83,7 @@ impl Tool for MountSetup {
         }
         if self.dry_run || self.expand {
             print(&if self.expand { plan.to_string() } else { plan.system_calls() })?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         }
         carry_out(&plan, &Root::open(&self.root)?)?;
         match program {
@@ -96,7 +95,7 @@ impl Tool for MountSetup {
                 program.forget_descriptors(|number| !used.contains(&number));
                 Err(become_program(program))
             }
-            None => Ok(ExitCode::SUCCESS),
+            None => Ok(()),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `net-setup`: interfaces, addresses and routes of one network namespace.
 
 use std::net::IpAddr;
-use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -330,7 +329,7 @@ impl Tool for NetSetup {
     const NAME: &'static str = "net-setup";
     const CHAIN: Chain = Chain::No;
 
-    fn run(self, _program: Option<Exec>) -> Result<ExitCode, Failure> {
+    fn run(self, _program: Option<Exec>) -> Result<(), Failure> {
         self.0.iter().try_for_each(Section::check)?;
         let routes = self.0.iter().map(Section::routes).collect::<Result<Vec<_>, _>>()?;
         let netns = self.netns()?.map(|reference| reference.open(Kind::Net)).transpose()?;
@@ -343,7 +342,7 @@ impl Tool for NetSetup {
         let mut transaction = socket.begin();
         self.apply(&mut transaction, &routes, netns.as_ref(), &into).map_err(|error| transaction.undo(error))?;
         transaction.commit();
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::cred::UserNamespaceLimit;
@@ -87,7 +86,7 @@ impl Tool for NsEnter {
         })
     }
 
-    fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
+    fn run(self, program: Option<Exec>) -> Result<(), Failure> {
         let mut program = require(program)?;
         let new: Vec<Kind> = self.new.iter().flat_map(|list| list.0.iter().copied()).collect();
         self.check(&new)?;
@@ -293,7 +292,8 @@ fn explain_ids(error: Error) -> Error {
             error.with_hint("that id is not mapped in this user namespace: --keep-ids enters without it")
         }
         (Errno::EPERM, "set supplementary groups") => error.with_hint(
-            "setgroups(2) is denied in this user namespace and the caller has groups: --keep-ids enters with them",
+            "setgroups(2) is denied in this user namespace and the caller has groups: --keep-ids enters with them, or make the \
+             namespace with nsfd-create --setgroups allow",
         ),
         _ => error,
     }

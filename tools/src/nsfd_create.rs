@@ -3,7 +3,6 @@
 use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::idmap::{Holder, IdMap, MapSpec, Which};
@@ -226,7 +225,7 @@ impl Tool for NsfdCreate {
     const NAME: &'static str = "nsfd-create";
     const CHAIN: Chain = Chain::Always;
 
-    fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
+    fn run(self, program: Option<Exec>) -> Result<(), Failure> {
         let kinds = self.kinds();
         self.check(&kinds)?;
         let program = if self.pin.is_empty() { Some(require(program)?) } else { program };
@@ -268,7 +267,7 @@ impl Tool for NsfdCreate {
         let Some(mut program) = program else {
             pins.into_iter().for_each(Pin::keep);
             ranges.keep();
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         };
         for namespace in namespaces {
             let kind = namespace.kind();

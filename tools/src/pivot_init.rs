@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::cred::UserNamespaceLimit;
@@ -127,7 +126,7 @@ impl Tool for PivotInit {
         true
     }
 
-    fn run(self, program: Option<Exec>) -> Result<ExitCode, Failure> {
+    fn run(self, program: Option<Exec>) -> Result<(), Failure> {
         let mut program = require(program)?;
         let mut keep = open_numbers("--keep-fds", &self.keep_fds)?;
         keep.extend(0..3);
@@ -228,7 +227,7 @@ impl Tool for PivotInit {
         };
         if self.detach {
             return match start() {
-                Ok(_) => Ok(ExitCode::SUCCESS),
+                Ok(_) => Ok(()),
                 Err(error) => Err(child_failure(&program, error)),
             };
         }

@@ -1,7 +1,5 @@
 //! `veth-create`: a pair of interfaces, one end in another network namespace.
 
-use std::process::ExitCode;
-
 use argh::{ArgsInfo, FromArgs};
 use libctr::net::link::Link;
 use libctr::net::neighbour;
@@ -163,7 +161,7 @@ impl Tool for VethCreate {
     const NAME: &'static str = "veth-create";
     const CHAIN: Chain = Chain::No;
 
-    fn run(self, _program: Option<Exec>) -> Result<ExitCode, Failure> {
+    fn run(self, _program: Option<Exec>) -> Result<(), Failure> {
         self.check()?;
         let netns = self.netns.open(Kind::Net)?;
         let host_netns = self.host_netns.as_ref().map(|reference| reference.open(Kind::Net)).transpose()?;
@@ -200,7 +198,7 @@ impl Tool for VethCreate {
             up.map_err(|error| transaction.undo(error))?;
         }
         transaction.commit();
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
