@@ -275,13 +275,16 @@ impl Socket {
     ) {
         let mut faults = 0;
         while results.iter().any(Option::is_none) && faults < PATIENCE {
+            // what is not written now is not to be read again
+            buffer.iter_mut().take(HEADER).for_each(|byte| *byte = 0);
             let mut room = &mut buffer[..];
             let received = self.socket.recv_from(&mut room, libc::MSG_DONTWAIT | libc::MSG_TRUNC);
             let fault = match received.map_err(errno) {
                 Ok((_, sender)) if sender.port_number() != 0 => None,
                 Ok((length, _)) => match buffer.get(..length) {
                     Some(datagram) => match read(datagram, first, requests, results, answers) {
-                        Ok(()) => continue,
+                        Ok(true) => continue,
+                        Ok(false) => None,
                         Err(reason) => Some(Fault(Errno::EPROTO, reason.into())),
                     },
                     None => {
@@ -299,20 +302,22 @@ impl Socket {
     }
 }
 
-/// Takes the answers in one datagram.
+/// Takes the answers in one datagram; whether there were any.
 fn read(
     datagram: &[u8],
     first: u32,
     requests: &[Request],
     results: &mut [Option<Result<()>>],
     answers: &mut Answers,
-) -> std::result::Result<(), &'static str> {
+) -> std::result::Result<bool, &'static str> {
+    let mut some = false;
     for reply in replies(datagram) {
         let reply = reply?;
         let slot = reply.sequence.wrapping_sub(first) as usize;
         let (Some(result), Some(request)) = (results.get_mut(slot), requests.get(slot)) else {
             continue; // the late answer to an earlier request
         };
+        some = true;
         answers.interrupted |= reply.interrupted;
         match reply.body {
             Body::End { code: 0, .. } => *result = Some(Ok(())),
@@ -327,7 +332,7 @@ fn read(
             Body::Message(message) => answers.messages.push(message),
         }
     }
-    Ok(())
+    Ok(some)
 }
 
 /// What came besides the acknowledgements.
@@ -393,20 +398,10 @@ impl Transaction<'_> {
             }
             request.address.iter().try_for_each(|(index, _)| self.keep(*index).map(drop))?;
         }
-        let probes = |request: &Request| Some(Request::change("find", "", request.probe.clone()?, None));
-        let probes: Vec<Request> = batch.iter().filter_map(probes).collect();
-        let found =
-            if probes.is_empty() { Vec::new() } else { self.socket.exchange(&probes, 0, &mut Answers::default()) };
-        let mut found = found.into_iter();
+        let absent = self.absent(batch)?;
         let mut answers = Answers::default();
         let results = self.socket.exchange(batch, 0, &mut answers);
-        for (request, result) in batch.iter().zip(&results) {
-            let absent = request.probe.as_ref().map(|_| {
-                let found = found.next().flatten();
-                found.is_some_and(|found| {
-                    found.is_err_and(|error| matches!(error.errno(), Errno::ENODEV | Errno::ENOENT))
-                })
-            });
+        for ((request, result), absent) in batch.iter().zip(&results).zip(absent) {
             let done = match (result, absent) {
                 (Some(Err(_)), _) => continue,
                 (Some(Ok(())), absent) => absent.unwrap_or(true),
@@ -424,6 +419,27 @@ impl Transaction<'_> {
             _ => None,
         });
         failed.map_or(Ok(()), |error| Err(explain(error, self.socket, batch)))
+    }
+
+    /// Of each request with a probe, whether what it makes is not there yet.
+    fn absent(&mut self, batch: &[Request]) -> Result<Vec<Option<bool>>> {
+        let probe = |request: &Request| Some(Request { message: request.probe.clone()?, flags: 0, ..request.clone() });
+        let probes: Vec<Request> = batch.iter().filter_map(probe).collect();
+        if probes.is_empty() {
+            return Ok(vec![None; batch.len()]);
+        }
+        let mut answers = Answers::default();
+        let mut found = self.socket.exchange(&probes, 0, &mut answers).into_iter();
+        let absent = batch.iter().map(|request| match (&request.probe, &answers.fault) {
+            (None, _) => Ok(None),
+            (Some(_), fault) => match (found.next().flatten(), fault) {
+                (Some(Ok(())), _) => Ok(Some(false)),
+                (Some(Err(error)), _) => Ok(Some(is_gone(&error))),
+                (None, Some(fault)) => Err(fault.of(request)),
+                (None, None) => Ok(Some(false)),
+            },
+        });
+        absent.collect()
     }
 
     fn to_undo(&mut self, request: &Request) {
@@ -451,7 +467,7 @@ impl Transaction<'_> {
         let Some(probe) = request.probe.clone() else { return false };
         match self.socket.query(&Request::change("find", "", probe, None)) {
             Ok(found) => found.iter().all(|found| info_kind(found) == info_kind(&request.message)),
-            Err(error) => !matches!(error.errno(), Errno::ENODEV | Errno::ENOENT),
+            Err(error) => !is_gone(&error),
         }
     }
 
@@ -585,10 +601,7 @@ impl Transaction<'_> {
                     Err(error) => Err(error),
                 },
             };
-            let gone = |error: &Error| {
-                matches!(error.errno(), Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT)
-            };
-            first = first.and(result.or_else(|error| if gone(&error) { Ok(()) } else { Err(error) }));
+            first = first.and(result.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) }));
         }
         let kept = std::mem::take(&mut self.kept);
         first.and(keep::give_back(&kept, self.socket))
@@ -611,6 +624,11 @@ impl Drop for Transaction<'_> {
         // The caller is on its way out with an error of its own; what cannot be undone has no one left to be told to.
         let _ = self.rollback();
     }
+}
+
+/// Whether a failure says that there is no such thing.
+fn is_gone(error: &Error) -> bool {
+    matches!(error.errno(), Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT)
 }
 
 /// Adds what a person can do about it.
