@@ -273,7 +273,10 @@ fn entry(message: &Message) -> Option<Entry> {
             const EXPIRES: u16 = 23;
             const NH_ID: u16 = 30;
             let flags = message.header_u32(8)?;
-            if flags & CLONED != 0 {
+            // what has no metric the kernel makes, a moment after the address that it is for
+            let v6 = message.bytes.first() == Some(&(libc::AF_INET6 as u8));
+            let metric = message.attributes(header).find(|(kind, _)| *kind == libc::RTA_PRIORITY);
+            if flags & CLONED != 0 || (v6 && metric.and_then(|(_, value)| u32_of(value)).unwrap_or(0) == 0) {
                 return None;
             }
             made.bytes.get_mut(8..12)?.copy_from_slice(&(flags & u32::from(ONLINK)).to_ne_bytes());
