@@ -410,7 +410,7 @@ impl Transaction<'_> {
                 (None, Some(absent)) => absent && self.may_be_ours(request),
             };
             if done {
-                self.to_undo(request);
+                self.remember(request);
             }
         }
         let failed = batch.iter().zip(results).find_map(|(request, result)| match (result, &answers.fault) {
@@ -442,7 +442,7 @@ impl Transaction<'_> {
         absent.collect()
     }
 
-    fn to_undo(&mut self, request: &Request) {
+    fn remember(&mut self, request: &Request) {
         let object = format!("{} {}", request.operation, request.object);
         if let Some((index, address)) = &request.address {
             let message = Message::link(libc::RTM_NEWLINK, *index, 0, 0).with(libc::IFLA_ADDRESS, address);
@@ -851,6 +851,71 @@ mod tests {
                 let mut mangled = datagram.clone();
                 mangled[at] = value;
                 assert!(replies(&mangled).count() <= datagram.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_attribute_and_an_interrupted_dump_are_told() {
+        let request = Message::address(libc::RTM_NEWADDR, libc::AF_INET as u8, 8, 0, 0, 1);
+        let words = Words::read(&[8, 0, NLMSGERR_ATTR_MISS_TYPE as u8, 0, 2, 0, 0, 0]);
+        assert_eq!(words.reason(&request).as_deref(), Some("IFA_LOCAL is missing"));
+        let request = Request::change("list", "", request, None);
+        let (mut results, mut answers) = (vec![None], Answers::default());
+        let datagram = ack(1, 0, NLM_F_DUMP_INTR, 16, &[]);
+        read(&datagram, 1, &[request], &mut results, &mut answers).unwrap();
+        assert!(answers.interrupted && matches!(results[..], [Some(Ok(()))]));
+    }
+
+    #[test]
+    fn no_answer_of_any_shape_panics_or_hangs() {
+        use crate::net::keep;
+        // what the kernel says about a link, an address, a route with two next hops, a neighbour and a failure
+        let attributes = |message: Message| {
+            message.with_u32(1, 7).with_str(3, "eth0").with(18, &[12, 0, 2, 0, 8, 0, 1, 0, 1, 2, 3, 4])
+        };
+        let hops = [16u8, 0, 0, 0, 3, 0, 0, 0, 8, 0, 5, 0, 10, 0, 0, 1].repeat(2);
+        let messages = [
+            attributes(Message::link(libc::RTM_NEWLINK, 3, 1, 0)),
+            attributes(Message::address(libc::RTM_NEWADDR, 2, 24, 0, 0, 3)),
+            attributes(Message::route(libc::RTM_NEWROUTE, 2, 8, 254, 0, 1, 0)).with(libc::RTA_MULTIPATH, &hops),
+            attributes(Message::neighbour(libc::RTM_NEWNEIGH, 2, 3, 0x80, 0)),
+        ];
+        let requests: Vec<_> =
+            messages.iter().map(|message| Request::change("ask", "", message.clone(), None)).collect();
+        let mut datagram = Vec::new();
+        for message in &messages {
+            datagram.extend((16 + message.bytes.len() as u32).to_ne_bytes());
+            datagram.extend(message.kind.to_ne_bytes());
+            datagram.extend([0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+            datagram.extend(&message.bytes);
+        }
+        datagram.extend(ack(
+            2,
+            -22,
+            NLM_F_ACK_TLVS,
+            32,
+            &[text_attribute(b"no\0"), vec![8, 0, 2, 0, 20, 0, 0, 0]].concat(),
+        ));
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        for _ in 0..200_000 {
+            let mut mangled = datagram.clone();
+            for _ in 0..=random(4) {
+                let at = random(mangled.len());
+                mangled[at] = [random(256) as u8, 0, 1, 4, 8, 0xff][random(6)];
+            }
+            mangled.truncate(datagram.len() - random(3) * random(40));
+            let (mut results, mut answers) = (vec![None; requests.len()], Answers::default());
+            let _ = read(&mangled, 1, &requests, &mut results, &mut answers);
+            for message in &answers.messages {
+                let _ = (Link::read(message), info_kind(message), keep::entry(message), keep::is_of(message, 3));
+                let _ = path_of(message, random(80), Some(1));
             }
         }
     }
