@@ -165,6 +165,7 @@ fn bad_input_is_refused_before_anything_exists() {
             ("--host v0 --peer eth0 --netns 0 --route 10.0.0.1", "needs --up"),
             ("--host v0 --peer eth0 --netns 0 --proxy", "needs --route"),
             ("--host v0 --peer eth0 --netns 0 --up --proxy --route 10.0.0.0/24", "answers for single addresses"),
+            ("--host v0 --peer eth0 --netns 0 --host-addr 10.0.0.1/8,nodad", "nodad is for IPv6"),
             ("--host v0 --peer eth0 --netns blue", "is none of N, fd:N, env:VAR"),
             ("--host v0 --peer v0 --netns /proc/thread-self/ns/net", "is the name of both ends"),
             ("--host v0 --netns 0", "--peer"),
@@ -189,6 +190,13 @@ fn bad_input_is_refused_before_anything_exists() {
             ("--link v0 --up --down", "exclude each other"),
             ("--link v0 --arp maybe", "is neither on nor off"),
             ("--link v0 --addr 10.0.0.1/8,x", "is none of nodad, scope="),
+            ("--link v0 --addr ::5/64,nodad,nodad", "nodad is given twice"),
+            ("--link v0 --addr ::5/64,lifetime=5,lifetime=6", "lifetime is given twice"),
+            ("--link v0 --addr 10.0.0.1/8,nodad", "nodad is for IPv6"),
+            ("--link v0 --addr ::5/64,scope=link", "scope is for IPv4"),
+            ("--link v0 --addr ::5/64,broadcast=none", "broadcast is for IPv4"),
+            ("--link v0 --master b0 --nomaster", "exclude each other"),
+            ("--nomaster", "give it after --link NAME"),
             ("--route 10.0.0.0/8", "needs a gateway (=VIA) or an interface (dev=NAME)"),
             ("--link v0 --add frob", "is none of bridge"),
             ("--sysctl kernel.hostname=x", "is not below net"),
@@ -274,17 +282,15 @@ fn every_option_of_net_setup_does_what_it_says() {
 fn the_host_answers_for_a_container_with_an_address_of_the_lan() {
     on_a_host(|netns| {
         let lan = new_netns();
-        ok(net_setup(
-            netns,
-            "--sysctl net.ipv6.conf.all.forwarding=1 --sysctl net.ipv4.ip_forward=1 --link br0 --add bridge --up \
-             --addr 192.0.2.1/24 --addr 2001:db8::1/64,nodad",
-        ));
+        ok(net_setup(netns, "--link br0 --add bridge --up --addr 192.0.2.1/24 --addr 2001:db8::1/64,nodad"));
         ok(veth_create(&lan, "--host l0 --peer eth0 --netns 0 --bridge br0 --up"));
         ok(net_setup(&lan, "--netns 0 --link eth0 --addr 192.0.2.50/24 --addr 2001:db8::50/64,nodad"));
         ok(veth_create(
             netns,
             "--host v0 --peer eth0 --netns 0 --route 192.0.2.77 --route 2001:db8::77 --proxy --forward --up",
         ));
+        let failing = "--host v2 --peer eth2 --netns 0 --host-addr 10.9.0.1/24 --route 192.0.2.78 --route 192.0.2.77 --proxy --up";
+        fails(veth_create(netns, &format!("{failing} --route 192.0.2.78")), 1, "add route 192.0.2.77/32");
         let proc = |path: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{path}")).unwrap();
         assert_eq!(proc("br0/proxy_ndp").trim(), "1");
         ok(net_setup(
@@ -308,6 +314,29 @@ fn wait_dad_ends_and_says_why() {
         fails(net_setup(netns, args), 1, "another machine has this address (EADDRINUSE)");
         let left = inside(netns, || Socket::open().unwrap().addresses().unwrap());
         assert!(left.iter().all(|left| left.address.ip() != "2001:db8::1".parse::<IpAddr>().unwrap()), "{left:?}");
+        // the kernel deletes a duplicate that is not permanent
+        let args = "--netns 0 --link eth0 --addr 2001:db8::1/64,lifetime=3600 --wait-dad";
+        fails(net_setup(netns, args), 1, "the kernel has taken it away (EADDRNOTAVAIL)");
+        // and every address of a link that goes down
+        let here = Namespace::current(Kind::Net).unwrap().into_fd();
+        std::thread::scope(|scope| {
+            let down = || {
+                std::thread::sleep(Duration::from_millis(300));
+                ok(inside(&here, || net_setup(netns, "--link v0 --down")));
+            };
+            scope.spawn(down);
+            let output = net_setup(netns, "--link v0 --addr 2001:db8::6/64 --wait-dad");
+            fails(output, 1, "wait for duplicate address detection of 2001:db8::6: the kernel has taken it away");
+        });
+        // before the first carrier it does not begin
+        ok(veth_create(netns, "--host v2 --peer eth2 --netns 0"));
+        let output = net_setup(netns, "--link v2 --up --addr 2001:db8:9::7/64 --wait-dad");
+        fails(output, 1, "2001:db8:9::7/64: Connection timed out (ETIMEDOUT)");
+        // what is born elsewhere has no address here
+        ok(net_setup(
+            netns,
+            "--link br0 --add bridge --up --addr 2001:db8:2::1/64,nodad --link mv0 --add macvlan,parent=br0 --into fd:0 --wait-dad",
+        ));
     });
 }
 
@@ -502,5 +531,217 @@ mod in_an_arena {
         );
         assert_eq!(run.words().last(), Some(&"end"), "{}", run.stderr);
         assert!(!run.stdout.contains("HALF"), "{}", run.stdout);
+    }
+
+    /// A host in use, what one sees of it, and a route that fails at the end of what goes before it.
+    const HOST: &str = r#"
+        view() {
+            { ip link; ip addr; ip route show table all; ip -6 route show table all; ip rule; ip -6 rule; ip neigh show nud permanent
+              ip -6 neigh show nud permanent; ip neigh show proxy; ip -6 neigh show proxy; bridge -d link
+              for f in /proc/sys/net/ipv[46]/conf/*/*forwarding /proc/sys/net/ipv4/conf/all/accept_redirects /proc/sys/net/ipv4/tcp_rmem \
+                  /proc/sys/net/ipv4/ip_local_reserved_ports; do echo "$f $(cat $f)"; done
+              # a bridge without ports loses its carrier a moment after it was made; a qdisc stays once a link was up
+            } | sed -E 's/NO-CARRIER,|,LOWER_UP| linkdown| state [A-Z]+| qdisc [a-z]+|[a-z_]*timer +[0-9.]+//g' | sort
+        }
+        ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up
+        ip addr add 10.1.0.1/24 dev v0; ip addr add 2001:db8::1/64 dev v0 nodad; ip addr add 2001:db8:1::1/64 dev v0
+        ip route add 10.5.0.0/16 via 10.1.0.2; ip -6 route add 2001:db8:5::/48 via 2001:db8::2
+        ip route add 10.6.0.0/16 via 10.1.0.2 dev v0 table 77; ip -6 route add 2001:db8:6::/48 dev v0 metric 512
+        ip route add 10.8.0.0/16 nexthop via 10.1.0.2 weight 2 nexthop via 10.1.0.3
+        for ip in 10.1.0.9 2001:db8::9; do ip neigh add $ip lladdr 02:00:00:00:00:09 dev v0 nud permanent; done
+        ip neigh add proxy 10.1.0.77 dev v0; ip -6 neigh add proxy 2001:db8::77 dev v0
+        ip link add mv0 link v0 type macvlan mode bridge; ip link set mv0 up; ip addr add 2001:db8:c::1/64 dev mv0 nodad
+        for b in b0 b1; do ip link add $b type bridge; ip link set $b up; done
+        ip link add p0 type veth peer name p1; ip link set p0 master b0; ip link set p0 up; ip link set p1 up
+        bridge link set dev p0 hairpin on cost 77 learning off
+        ip addr add 10.2.0.1/24 dev b0; ip neigh add 10.2.0.9 lladdr 02:00:00:00:00:09 dev b0 nud permanent
+        ip link add d0 type veth peer name d1; ip addr add 2001:db8:d::1/64 dev d0; ip neigh add 10.3.0.9 lladdr 02:00:00:00:00:09 dev d0 nud permanent
+        touch /run/x /run/y
+        unshare -n sh -c 'mount --bind /proc/self/ns/net /run/x; for i in 1 2 3 4 5 6 7 8 9; do ip link add s$i type bridge; done'
+        unshare -n sh -c 'mount --bind /proc/self/ns/net /run/y; ip link add v0 type bridge'
+        while ip -6 addr show up | grep -q tentative; do sleep 0.1; done
+        BAD='--route 10.99.0.0/16=203.0.113.1,dev=v0'
+    "#;
+
+    /// Runs a script on that host, in a network namespace of its own.
+    fn on_a_used_host(script: &str) -> super::common::Run {
+        arena(&format!(
+            "unshare -n sh -s <<'END'\n{HOST}\n{script}\nEND\numount /run/x /run/y; rm -f /run/x /run/y /run/before.txt /run/after.txt /run/said"
+        ))
+    }
+
+    #[test]
+    fn a_host_in_use_is_as_before_after_a_late_failure() {
+        let run = on_a_used_host(
+            r#"
+            view >/run/before.txt; wc -l </run/before.txt
+            while read -r args; do
+                eval "$args" >/run/said 2>&1 && echo "WORKED: $args"
+                view >/run/after.txt
+                diff /run/before.txt /run/after.txt >>/run/said || { echo "DIFFERS: $args"; cat /run/said; view >/run/before.txt; }
+                grep -q hint: /run/said && { echo "HINT: $args"; cat /run/said; }
+            done <<LIST
+            net-setup --route 2001:db8:6::/48,dev=v0 $BAD
+            net-setup --link v0 --proxy 10.1.0.77 --proxy 2001:db8::77 --proxy 10.1.0.78 --link d0 --up $BAD --link gone --up
+            net-setup --link v0 --proxy 10.1.0.77 --proxy 2001:db8::77 --neigh 10.1.0.9=02:00:00:00:00:01
+            net-setup --link v0 --mtu 1000 $BAD
+            net-setup --link mv0 --mtu 1000 $BAD
+            net-setup --link d0 --up $BAD
+            net-setup --link v0 --mac 02:00:00:00:00:55 $BAD
+            net-setup --link v0 --arp off $BAD
+            net-setup --link v0 --mtu 7 --arp off
+            net-setup --link v0 --down $BAD
+            net-setup --link b0 --down $BAD
+            net-setup --lo $BAD
+            net-setup --link p0 --master b1 $BAD
+            net-setup --link p0 --nomaster $BAD
+            net-setup --link p0 --port cost=5,hairpin=off $BAD
+            net-setup --link p0 --mac 00:00:00:00:00:01 $BAD
+            net-setup --link v0 --into /run/x --link gone --into /run/x
+            net-setup --link p0 --into /run/x --link b0 --into /run/x
+            net-setup --link n9 --add bridge --into /run/x --link p0 --into /run/x --link b0 --into /run/x
+            net-setup --link p0 --into /run/x --link v0 --into /run/y
+            net-setup --link v0 --rename v9 --sysctl net.ipv4.conf.v9.forwarding=1 --sysctl net.ipv6.conf.v9.forwarding=1 --route 10.99.0.0/16=203.0.113.1,dev=v9
+            net-setup --sysctl net.ipv4.ip_forward=1 --sysctl net.ipv6.conf.all.forwarding=1 $BAD
+            net-setup --sysctl net.ipv4.conf.v0.forwarding=1 --sysctl net.ipv4.conf.all.forwarding=1 $BAD
+            net-setup --sysctl net.ipv6.conf.all.disable_ipv6=1 $BAD
+            net-setup --sysctl net.ipv6.conf.v0.disable_ipv6=1 $BAD
+            net-setup --sysctl 'net.ipv4.tcp_rmem=5000 x'
+            net-setup --sysctl net.ipv4.ip_local_reserved_ports=5,7 $BAD
+            veth-create --host w0 --peer w1 --netns /run/x --bridge b0 --host-mac 00:00:00:00:00:01 --mtu 1000 --up --host-addr 10.1.0.1/24 --route 10.5.0.0/16 --forward
+            veth-create --host w0 --peer w1 --netns /run/x --up --route 10.1.0.77 --proxy --route 10.1.0.78 --route 10.1.0.78
+LIST
+            nsenter --net=/run/x ip -o link | wc -l
+            ip -o link show v0 | cut -d: -f1"#,
+        );
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        assert!(
+            lines.first().is_some_and(|lines| lines.parse::<u32>().unwrap() > 120),
+            "{} {}",
+            run.stdout,
+            run.stderr
+        );
+        assert_eq!(lines[1..], ["10", "3"], "{} {}", run.stdout, run.stderr);
+    }
+
+    #[test]
+    fn what_cannot_be_restored_is_said() {
+        let run = on_a_used_host(
+            "sysctl -qw net.ipv6.conf.v0.accept_ra=2; net-setup --link v0 --mtu 1000 $BAD; sysctl -n net.ipv6.conf.v0.accept_ra; ip -6 addr show v0 | grep -c 2001",
+        );
+        assert_eq!(run.words(), ["1", "2"], "{}", run.stderr);
+        let hint = "hint: not everything could be undone: restore the settings of v0 below net.*.conf: the kernel has set them to the defaults";
+        assert!(run.stderr.contains(hint), "{}", run.stderr);
+    }
+
+    #[test]
+    fn who_may_not_enter_may_move_a_link_that_needs_no_way_back() {
+        let run = on_a_used_host(
+            "setpriv --bounding-set -sys_admin net-setup --link d0 --into /run/x; ip -o link show d0 2>/dev/null | wc -l; nsenter --net=/run/x ip -o link show d0 | wc -l; \
+             view >/run/before.txt; setpriv --bounding-set -sys_admin net-setup --link d1 --into /run/x --link p0 --into /run/x; view | diff /run/before.txt -",
+        );
+        assert_eq!(run.words(), ["0", "1"], "{} {}", run.stdout, run.stderr);
+        assert!(
+            run.stderr.starts_with("net-setup: enter network namespace: Operation not permitted (EPERM)"),
+            "{}",
+            run.stderr
+        );
+    }
+
+    #[test]
+    fn answers_that_are_lost_cut_or_malformed_leave_nothing_or_all() {
+        let run = arena(
+            r#"touch /run/x; unshare -n mount --bind /proc/self/ns/net /run/x; ip link add old type bridge
+            for fault in error=ENOBUFS error=EINTR retval=0 retval=8 retval=20 retval=70000 poke_exit=@arg2=ffffffffffffffffffffffffffffffffffffffff; do
+                for when in 1 2 1+ 2+ 5+; do
+                    timeout 5 strace -qq -o /run/trace -e trace=recvfrom -e inject=recvfrom:$fault:when=$when veth-create --host v0 --peer e0 --netns /run/x \
+                        --host-addr 10.0.0.1/24 --host-addr 2001:db8::1/64 --route 10.7.0.0/16 --up 2>/dev/null
+                    echo "$? $(ip -o link show v0 2>/dev/null | wc -l) $(nsenter --net=/run/x ip -o link show e0 2>/dev/null | wc -l)"
+                    ip link del v0 2>/dev/null
+                done
+            done | sort | uniq -c | while read -r count rest; do echo "$rest"; done
+            for when in 1 2 2+; do
+                strace -qq -o /run/trace -e trace=recvfrom -e inject=recvfrom:error=ENOBUFS:when=$when net-setup --link old --add bridge 2>/dev/null; ip -o link show old | wc -l
+            done
+            ip link del old; umount /run/x; rm /run/x /run/trace"#,
+        );
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        assert_eq!(lines, ["0 1 1", "1 0 0", "1", "1", "1"], "{} {}", run.stdout, run.stderr);
+    }
+
+    #[test]
+    fn few_sockets_and_few_messages() {
+        let run = arena(
+            r#"touch /run/x; unshare -n mount --bind /proc/self/ns/net /run/x
+            count() { grep -c "$1" /run/trace; }
+            strace -f -qq -o /run/trace -e trace=socket,sendto veth-create --host v0 --peer e0 --netns /run/x --host-addr 10.0.0.1/16 --up --route 10.7.0.0/16; count AF_NETLINK,
+            args="--link v0"; for i in $(seq 250); do args="$args --addr 10.8.0.$i/32 --addr 10.9.0.$i/32 --route 10.10.$i.0/24 --route 10.11.$i.0/24"; done
+            strace -f -qq -o /run/trace -e trace=socket,sendto net-setup $args; count AF_NETLINK,; count sendto
+            ip -o addr show v0 | wc -l
+            ip link del v0; umount /run/x; rm /run/x /run/trace"#,
+        );
+        let numbers: Vec<u32> = run.words().iter().map(|word| word.parse().unwrap()).collect();
+        assert_eq!(numbers[..2], [2, 1], "{} {}", run.stdout, run.stderr);
+        assert!(numbers[2] < 40 && numbers[3] >= 501, "{numbers:?} {}", run.stderr);
+    }
+
+    #[test]
+    fn settings_are_written_to_procfs_alone() {
+        let run = arena(
+            r#"unshare -m sh -c 'mount -t tmpfs x /proc/sys; mkdir -p /proc/sys/net/ipv4; echo 0 >/proc/sys/net/ipv4/ip_forward; net-setup --sysctl net.ipv4.ip_forward=1; cat /proc/sys/net/ipv4/ip_forward'
+            unshare -m sh -c 'echo 0 >/tmp/f; mount --bind /tmp/f /proc/sys/net/ipv4/ip_forward; net-setup --sysctl net.ipv4.ip_forward=1; cat /tmp/f; rm /tmp/f'
+            cat /proc/sys/net/ipv4/ip_forward"#,
+        );
+        assert_eq!(run.words(), ["0", "0", "0"], "{}", run.stderr);
+        assert!(run.stderr.contains("open /proc/sys: is not procfs (EXDEV)"), "{}", run.stderr);
+        assert!(run.stderr.contains("set sysctl net/ipv4/ip_forward=1: "), "{}", run.stderr);
+    }
+
+    #[test]
+    fn killed_at_any_moment_net_setup_leaves_a_namespace_that_works() {
+        let run = arena(
+            "nsfd-create -n -- ns-enter --ns net -- sh -c 'for i in $(seq 30); do \
+               timeout -s KILL 0.00$((i / 10))$((i % 10)) net-setup --lo --link b0 --add bridge --mtu 1400 --addr 10.9.0.1/24 --addr 2001:db8::1/64,nodad --up --route 10.7.0.0/16=10.9.0.2 2>/dev/null; \
+               ip link del b0 2>/dev/null; net-setup --link b0 --add bridge --up --addr 10.9.0.1/24 --route 10.7.0.0/16=10.9.0.2 || echo BROKEN; ip link del b0; done; echo end'",
+        );
+        assert_eq!(run.words(), ["end"], "{}", run.stderr);
+    }
+
+    #[test]
+    fn ignored_children_are_no_obstacle() {
+        let run = arena(
+            "nsfd-create -n --fd net=21 -- sh -c 'trap \"\" CHLD; veth-create --host v0 --peer eth0 --netns fd:21 --up --forward; net-setup --netns fd:21 --link eth0 --addr 10.0.0.1/24 --sysctl net.ipv4.ip_forward=1; \
+             ns-enter --ns net=fd:21 -- ip -o -4 addr show eth0 | wc -l; ip link del v0'",
+        );
+        assert_eq!((run.words(), run.stderr.as_str()), (vec!["1"], ""));
+    }
+
+    #[test]
+    fn ipv6_and_every_key() {
+        let run = arena(
+            "nsfd-create -n -- ns-enter --ns net -- sh -c 'net-setup --link br0 --add bridge --up --addr 2001:db8::1/64,nodad --neigh 2001:db8::9=02:00:00:00:00:09 --proxy 2001:db8::8 \
+               --route 2001:db8:7::/48=2001:db8:99::1,onlink --link vx0 --add vxlan,id=5,remote=2001:db8::5,local=2001:db8::1,port=4790,parent=br0 \
+               --link t0 --add tap --master br0 --port isolated=on,hairpin=on,learning=off,flood=off,mcast_flood=off,bcast_flood=off,guard=on,root_block=on,fastleave=on,neigh_suppress=on,priority=7,cost=77 \
+               --link t1 --add tap --link mp0 --add macvlan,parent=t1,mode=passthru --link br1 --add bridge --link mv0 --add macvlan,parent=br1,mode=vepa; \
+             ip -6 neigh show nud permanent; ip -6 neigh show proxy; ip -6 route show 2001:db8:7::/48; ip -d link show vx0; ip -d link show mp0; ip -d link show mv0; bridge -d link show dev t0; \
+             net-setup --link t0 --nomaster --link vx1 --add vxlan,id=6,local=192.0.2.1,remote=2001:db8::1; bridge link show dev t0 | wc -l'",
+        );
+        let text = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        for expected in [
+            "2001:db8::9 dev br0 lladdr 02:00:00:00:00:09 PERMANENT",
+            "2001:db8::8 dev br0 proxy",
+            "2001:db8:7::/48 via 2001:db8:99::1 dev br0 metric 1024 onlink",
+            "vxlan id 5 remote 2001:db8::5 local 2001:db8::1 dev br0",
+            "dstport 4790",
+            "macvlan mode passthru",
+            "macvlan mode vepa",
+            "priority 7 cost 77",
+            "hairpin on guard on root_block on fastleave on learning off flood off mcast_flood off bcast_flood off",
+            "neigh_suppress on",
+            "isolated on",
+        ] {
+            assert!(text.contains(expected), "{expected}: {text} {}", run.stderr);
+        }
+        assert!(text.ends_with(" 1"), "what fails detaches nothing: {text}");
     }
 }

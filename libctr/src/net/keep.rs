@@ -29,7 +29,7 @@ type Settings = Vec<(u16, Vec<u8>)>;
 
 /// An address, neighbour or route, as it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+pub(super) struct Entry {
     message: Message,
     /// An attribute that says for how long.
     lifetime: Option<(u16, Vec<u8>)>,
@@ -209,7 +209,7 @@ fn now(socket: &mut Socket, index: u32) -> Result<(Link, Settings)> {
 }
 
 /// Whether a message is about what this link has.
-fn is_of(message: &Message, index: u32) -> bool {
+pub(super) fn is_of(message: &Message, index: u32) -> bool {
     if message.kind != libc::RTM_NEWROUTE {
         return message.header_u32(4) == Some(index);
     }
@@ -230,7 +230,7 @@ fn hops(value: &[u8]) -> impl Iterator<Item = usize> {
 }
 
 /// What was listed, as it is made again; `None` for what is not to be, as what the kernel knows only for a while.
-fn entry(message: &Message) -> Option<Entry> {
+pub(super) fn entry(message: &Message) -> Option<Entry> {
     /// `RTNH_F_ONLINK`; the other flags say what became of the next hop.
     const ONLINK: u8 = 4;
     let header = header_of(message.kind);
@@ -273,7 +273,10 @@ fn entry(message: &Message) -> Option<Entry> {
             const EXPIRES: u16 = 23;
             const NH_ID: u16 = 30;
             let flags = message.header_u32(8)?;
-            if flags & CLONED != 0 {
+            // what has no metric the kernel makes, a moment after the address that it is for
+            let v6 = message.bytes.first() == Some(&(libc::AF_INET6 as u8));
+            let metric = message.attributes(header).find(|(kind, _)| *kind == libc::RTA_PRIORITY);
+            if flags & CLONED != 0 || (v6 && metric.and_then(|(_, value)| u32_of(value)).unwrap_or(0) == 0) {
                 return None;
             }
             made.bytes.get_mut(8..12)?.copy_from_slice(&(flags & u32::from(ONLINK)).to_ne_bytes());
@@ -350,5 +353,44 @@ impl Entry {
             // others with the same destination and metric may be there
             _ => vec![request("a route", message, NLM_F_CREATE | NLM_F_APPEND)],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_made_again_without_what_became_of_it() {
+        // struct rtnexthop: length, flags (linkdown, onlink), weight, interface
+        let hop = |index: u32| [&[16, 0, 0x14, 0][..], &index.to_ne_bytes(), &[8, 0, 5, 0, 10, 0, 0, 1]].concat();
+        let hops = [hop(3), hop(7)].concat();
+        let listed = routes(libc::AF_INET, 0).of_kind(libc::RTM_NEWROUTE).with(libc::RTA_MULTIPATH, &hops);
+        assert_eq!([3, 7, 4].map(|index| is_of(&listed, index)), [true, true, false]);
+        let made = entry(&listed).unwrap().message;
+        let (_, value) = made.attributes(12).next().unwrap();
+        assert_eq!((value[2], value[18]), (4, 4));
+        // a fault in a length ends the list
+        for (at, length) in [(0, 0), (0, 255), (16, 0), (16, 255)] {
+            let mut hops = hops.clone();
+            hops[at] = length;
+            assert!(super::hops(&hops).count() <= 4);
+            let listed = routes(libc::AF_INET, 0).of_kind(libc::RTM_NEWROUTE).with(libc::RTA_MULTIPATH, &hops);
+            let _ = (is_of(&listed, 7), entry(&listed));
+        }
+    }
+
+    #[test]
+    fn addresses_are_kept_as_they_were_asked_for() {
+        let flags = libc::IFA_F_PERMANENT | libc::IFA_F_NODAD | libc::IFA_F_TENTATIVE;
+        let listed = Message::address(libc::RTM_NEWADDR, libc::AF_INET6 as u8, 64, 0x80, 0, 3)
+            .with(libc::IFA_CACHEINFO, &[0xff; 16])
+            .with_u32(libc::IFA_FLAGS, flags);
+        let entry = entry(&listed).unwrap();
+        assert!(entry.tentative && entry.lifetime.is_some());
+        assert_eq!(
+            entry.message.attributes(8).map(|(kind, value)| (kind, u32_of(value))).collect::<Vec<_>>(),
+            [(libc::IFA_FLAGS, Some(libc::IFA_F_NODAD))]
+        );
     }
 }

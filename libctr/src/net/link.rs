@@ -822,6 +822,30 @@ mod tests {
     }
 
     #[test]
+    fn an_error_names_the_attribute() {
+        in_new_netns(|| {
+            let mut socket = Socket::open().unwrap();
+            let message =
+                Message::link(libc::RTM_NEWLINK, 1, 0, 0).with_u32(libc::IFLA_MTU, 65536).with_u32(NEW_IFINDEX, 0);
+            let error = socket.query(&Request::change("set", "lo", message, None)).unwrap_err();
+            assert!(error.reason().ends_with(" (IFLA_NEW_IFINDEX)"), "{error}");
+            let data = nested().with(1, &[1, 2]);
+            let request =
+                create("create", "x".into(), &name("x"), named(libc::RTM_NEWLINK, &name("x")), "vxlan", Some(data));
+            let error = socket.run(&[request]).unwrap_err();
+            assert!(error.reason().ends_with(" (IFLA_LINKINFO > IFLA_INFO_DATA > attribute 1)"), "{error}");
+            // of the peer in the data of a veth
+            let peer = Message::link(0, 0, 0, 0).with_str(libc::IFLA_IFNAME, "peer").with(libc::IFLA_MTU, &[1]);
+            let data = nested().with(1, &peer.bytes);
+            let request =
+                create("create", "x".into(), &name("x"), named(libc::RTM_NEWLINK, &name("x")), "veth", Some(data));
+            let error = socket.run(&[request]).unwrap_err();
+            let path = " (IFLA_LINKINFO > IFLA_INFO_DATA > attribute 1 > IFLA_MTU)";
+            assert!(error.reason().ends_with(path), "{error}");
+        });
+    }
+
+    #[test]
     fn makes_every_kind_or_says_that_the_kernel_has_it_not() {
         in_new_netns(|| {
             let netns = new_netns();

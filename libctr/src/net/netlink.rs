@@ -273,13 +273,16 @@ impl Socket {
     ) {
         let mut faults = 0;
         while results.iter().any(Option::is_none) && faults < PATIENCE {
+            // what is not written now is not to be read again
+            buffer.iter_mut().take(HEADER).for_each(|byte| *byte = 0);
             let mut room = &mut buffer[..];
             let received = self.socket.recv_from(&mut room, libc::MSG_DONTWAIT | libc::MSG_TRUNC);
             let fault = match received.map_err(errno) {
                 Ok((_, sender)) if sender.port_number() != 0 => None,
                 Ok((length, _)) => match buffer.get(..length) {
                     Some(datagram) => match read(datagram, first, requests, results, answers) {
-                        Ok(()) => continue,
+                        Ok(true) => continue,
+                        Ok(false) => None,
                         Err(reason) => Some(Fault(Errno::EPROTO, reason.into())),
                     },
                     None => {
@@ -297,20 +300,22 @@ impl Socket {
     }
 }
 
-/// Takes the answers in one datagram.
+/// Takes the answers in one datagram; whether there were any.
 fn read(
     datagram: &[u8],
     first: u32,
     requests: &[Request],
     results: &mut [Option<Result<()>>],
     answers: &mut Answers,
-) -> std::result::Result<(), &'static str> {
+) -> std::result::Result<bool, &'static str> {
+    let mut some = false;
     for reply in replies(datagram) {
         let reply = reply?;
         let slot = reply.sequence.wrapping_sub(first) as usize;
         let (Some(result), Some(request)) = (results.get_mut(slot), requests.get(slot)) else {
             continue; // the late answer to an earlier request
         };
+        some = true;
         answers.interrupted |= reply.interrupted;
         match reply.body {
             Body::End { code: 0, .. } => *result = Some(Ok(())),
@@ -325,7 +330,7 @@ fn read(
             Body::Message(message) => answers.messages.push(message),
         }
     }
-    Ok(())
+    Ok(some)
 }
 
 /// What came besides the acknowledgements.
@@ -391,20 +396,10 @@ impl Transaction<'_> {
             }
             request.address.iter().try_for_each(|(index, _)| self.keep(*index).map(drop))?;
         }
-        let probes = |request: &Request| Some(Request::change("find", "", request.probe.clone()?, None));
-        let probes: Vec<Request> = batch.iter().filter_map(probes).collect();
-        let found =
-            if probes.is_empty() { Vec::new() } else { self.socket.exchange(&probes, 0, &mut Answers::default()) };
-        let mut found = found.into_iter();
+        let absent = self.absent(batch)?;
         let mut answers = Answers::default();
         let results = self.socket.exchange(batch, 0, &mut answers);
-        for (request, result) in batch.iter().zip(&results) {
-            let absent = request.probe.as_ref().map(|_| {
-                let found = found.next().flatten();
-                found.is_some_and(|found| {
-                    found.is_err_and(|error| matches!(error.errno(), Errno::ENODEV | Errno::ENOENT))
-                })
-            });
+        for ((request, result), absent) in batch.iter().zip(&results).zip(absent) {
             let done = match (result, absent) {
                 (Some(Err(_)), _) => continue,
                 (Some(Ok(())), absent) => absent.unwrap_or(true),
@@ -413,7 +408,7 @@ impl Transaction<'_> {
                 (None, Some(absent)) => absent && self.may_be_ours(request),
             };
             if done {
-                self.note_undo(request);
+                self.remember(request);
             }
         }
         let failed = batch.iter().zip(results).find_map(|(request, result)| match (result, &answers.fault) {
@@ -424,7 +419,28 @@ impl Transaction<'_> {
         failed.map_or(Ok(()), |error| Err(explain(error, self.socket, batch)))
     }
 
-    fn note_undo(&mut self, request: &Request) {
+    /// Of each request with a probe, whether what it makes is not there yet.
+    fn absent(&mut self, batch: &[Request]) -> Result<Vec<Option<bool>>> {
+        let probe = |request: &Request| Some(Request { message: request.probe.clone()?, flags: 0, ..request.clone() });
+        let probes: Vec<Request> = batch.iter().filter_map(probe).collect();
+        if probes.is_empty() {
+            return Ok(vec![None; batch.len()]);
+        }
+        let mut answers = Answers::default();
+        let mut found = self.socket.exchange(&probes, 0, &mut answers).into_iter();
+        let absent = batch.iter().map(|request| match (&request.probe, &answers.fault) {
+            (None, _) => Ok(None),
+            (Some(_), fault) => match (found.next().flatten(), fault) {
+                (Some(Ok(())), _) => Ok(Some(false)),
+                (Some(Err(error)), _) => Ok(Some(is_gone(&error))),
+                (None, Some(fault)) => Err(fault.of(request)),
+                (None, None) => Ok(Some(false)),
+            },
+        });
+        absent.collect()
+    }
+
+    fn remember(&mut self, request: &Request) {
         let object = format!("{} {}", request.operation, request.object);
         if let Some((index, address)) = &request.address {
             let message = Message::link(libc::RTM_NEWLINK, *index, 0, 0).with(libc::IFLA_ADDRESS, address);
@@ -449,7 +465,7 @@ impl Transaction<'_> {
         let Some(probe) = request.probe.clone() else { return false };
         match self.socket.query(&Request::change("find", "", probe, None)) {
             Ok(found) => found.iter().all(|found| info_kind(found) == info_kind(&request.message)),
-            Err(error) => !matches!(error.errno(), Errno::ENODEV | Errno::ENOENT),
+            Err(error) => !is_gone(&error),
         }
     }
 
@@ -583,10 +599,7 @@ impl Transaction<'_> {
                     Err(error) => Err(error),
                 },
             };
-            let gone = |error: &Error| {
-                matches!(error.errno(), Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT)
-            };
-            first = first.and(result.or_else(|error| if gone(&error) { Ok(()) } else { Err(error) }));
+            first = first.and(result.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) }));
         }
         let kept = std::mem::take(&mut self.kept);
         first.and(keep::give_back(&kept, self.socket))
@@ -609,6 +622,11 @@ impl Drop for Transaction<'_> {
         // The caller is on its way out with an error of its own; what cannot be undone has no one left to be told to.
         let _ = self.rollback();
     }
+}
+
+/// Whether a failure says that there is no such thing.
+fn is_gone(error: &Error) -> bool {
+    matches!(error.errno(), Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT)
 }
 
 /// Adds what a person can do about it.
@@ -808,6 +826,71 @@ mod tests {
                 let mut mangled = datagram.clone();
                 mangled[at] = value;
                 assert!(replies(&mangled).count() <= datagram.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_attribute_and_an_interrupted_dump_are_told() {
+        let request = Message::address(libc::RTM_NEWADDR, libc::AF_INET as u8, 8, 0, 0, 1);
+        let words = Words::read(&[8, 0, NLMSGERR_ATTR_MISS_TYPE as u8, 0, 2, 0, 0, 0]);
+        assert_eq!(words.reason(&request).as_deref(), Some("IFA_LOCAL is missing"));
+        let request = Request::change("list", "", request, None);
+        let (mut results, mut answers) = (vec![None], Answers::default());
+        let datagram = ack(1, 0, NLM_F_DUMP_INTR, 16, &[]);
+        read(&datagram, 1, &[request], &mut results, &mut answers).unwrap();
+        assert!(answers.interrupted && matches!(results[..], [Some(Ok(()))]));
+    }
+
+    #[test]
+    fn no_answer_of_any_shape_panics_or_hangs() {
+        use crate::net::keep;
+        // what the kernel says about a link, an address, a route with two next hops, a neighbour and a failure
+        let attributes = |message: Message| {
+            message.with_u32(1, 7).with_str(3, "eth0").with(18, &[12, 0, 2, 0, 8, 0, 1, 0, 1, 2, 3, 4])
+        };
+        let hops = [16u8, 0, 0, 0, 3, 0, 0, 0, 8, 0, 5, 0, 10, 0, 0, 1].repeat(2);
+        let messages = [
+            attributes(Message::link(libc::RTM_NEWLINK, 3, 1, 0)),
+            attributes(Message::address(libc::RTM_NEWADDR, 2, 24, 0, 0, 3)),
+            attributes(Message::route(libc::RTM_NEWROUTE, 2, 8, 254, 0, 1, 0)).with(libc::RTA_MULTIPATH, &hops),
+            attributes(Message::neighbour(libc::RTM_NEWNEIGH, 2, 3, 0x80, 0)),
+        ];
+        let requests: Vec<_> =
+            messages.iter().map(|message| Request::change("ask", "", message.clone(), None)).collect();
+        let mut datagram = Vec::new();
+        for message in &messages {
+            datagram.extend((16 + message.bytes.len() as u32).to_ne_bytes());
+            datagram.extend(message.kind.to_ne_bytes());
+            datagram.extend([0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+            datagram.extend(&message.bytes);
+        }
+        datagram.extend(ack(
+            2,
+            -22,
+            NLM_F_ACK_TLVS,
+            32,
+            &[text_attribute(b"no\0"), vec![8, 0, 2, 0, 20, 0, 0, 0]].concat(),
+        ));
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        for _ in 0..200_000 {
+            let mut mangled = datagram.clone();
+            for _ in 0..=random(4) {
+                let at = random(mangled.len());
+                mangled[at] = [random(256) as u8, 0, 1, 4, 8, 0xff][random(6)];
+            }
+            mangled.truncate(datagram.len() - random(3) * random(40));
+            let (mut results, mut answers) = (vec![None; requests.len()], Answers::default());
+            let _ = read(&mangled, 1, &requests, &mut results, &mut answers);
+            for message in &answers.messages {
+                let _ = (Link::read(message), info_kind(message), keep::entry(message), keep::is_of(message, 3));
+                let _ = path_of(message, random(80), Some(1));
             }
         }
     }
