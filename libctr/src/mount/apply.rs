@@ -174,7 +174,7 @@ impl Line {
                 };
                 self.attach(tree, target, root, journal)
             }
-            Op::Lock => self.lock(root, journal),
+            Op::Lock { .. } => self.lock(root, journal),
             Op::Umount => {
                 let mounted = self.mounted(root)?;
                 let on_root = place(&mounted).context("stat", shown(path))? == root.place();
