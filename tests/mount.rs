@@ -427,12 +427,12 @@ fn told_to_end_it_ends_when_all_is_undone() {
 #[test]
 fn a_root_is_locked_unless_it_says_no() {
     let attempts = "try() { \"$@\" 2>/dev/null && echo \"DONE: $*\"; }; \
-        for d in /sys /sys/firmware /sys/fs/cgroup /usr /etc/alternatives /tmp /dev/null /opt /; do try umount $d; try umount -l $d; done; \
+        for d in /sys /sys/firmware /sys/fs/cgroup /usr /srv /etc/alternatives /tmp /dev/null /opt /; do try umount $d; try umount -l $d; done; \
         try mount -o remount,rw /sys; try mount -o remount,bind,rw /sys; try mount -o remount,bind,rw /usr; try mount -o remount,bind,rw /opt; \
-        try touch /usr/x; try touch /opt/x; try mount --bind /sys /mnt; ls -A /sys/firmware; echo x >/tmp/x; echo x >/run/x; mkdir /new; \
+        try mount -o remount,bind,rw /srv; try touch /usr/x; try touch /opt/x; try mount --bind /sys /mnt; ls -A /sys/firmware; echo x >/tmp/x; echo x >/run/x; mkdir /new; \
         mount -t tmpfs own /tmp && umount /tmp && cat /tmp/x; mount --bind /tmp /new && cat /new/x && umount /new; echo end";
     let run = arena(&format!(
-        "nsfd-create -Un {MAPS} -- ns-enter --ns user,net --new mnt,ipc,cgroup,uts -- sh -c \"mount-setup --root /mnt -e 'none / rootfs sys=yes,cgroup=ro,opt=/usr/share' && \
+        "nsfd-create -Un {MAPS} -- ns-enter --ns user,net --new mnt,ipc,cgroup,uts -- sh -c \"mount-setup --root /mnt -e 'none / rootfs sys=yes,cgroup=ro,opt=/usr/share' -e '/etc /srv bind ro,x-mkdir' && \
            exec pivot-init --root /mnt -- /bin/sh -s\" <<'END'\n{attempts}\nEND"
     ));
     assert_eq!(run.words(), ["x", "x", "end"], "{} {}", run.stdout, run.stderr);
@@ -514,11 +514,11 @@ fn a_descriptor_is_a_detached_mount_and_used_once() {
         ),
         (
             "mntfd-create --bind /usr=U -- mount-setup --root /tmp/r -e 'env:MNTFD_U /a fd' -e 'env:MNTFD_U /b fd'",
-            &format!("-e 2: use source fd:3: {twice}"),
+            "-e 2: use source fd:",
         ),
         (
             "mntfd-create --bind /usr=U -- mount-setup --root /tmp/r -e 'none / rootfs usr=fd:U,opt=fd:U'",
-            &format!("-e 1: use source fd:3: {twice}"),
+            "-e 1: use source fd:",
         ),
     ] {
         let run = arena(&format!(
@@ -526,6 +526,12 @@ fn a_descriptor_is_a_detached_mount_and_used_once() {
         ));
         assert_eq!(run.words(), ["2", "1", "1"], "{command} {}", run.stderr);
         assert!(run.stderr.starts_with(&format!("mount-setup: {message}")), "{command} {}", run.stderr);
+        assert_eq!(
+            run.stderr.contains(twice),
+            command.contains("MNTFD_U /b") || command.contains("opt="),
+            "{command} {}",
+            run.stderr
+        );
     }
 }
 

@@ -37,7 +37,7 @@ use crate::cli::{Chain, Failure, Tool, become_program, complain, print, usage};
             writable again, or uncover what is below the mounts on it.\n\
             rootfs: usr= etc= var= home= root= run= tmp= opt= srv= mnt= (each no, dir, tmpfs, bind, /PATH or fd:NAME, which is \
             MNTFD_NAME; etc also minimal), dev= pts= shm= mqueue= tun= sys= (yes or no), proc= (no, yes, masked), cgroup= (no, ro, rw), nodes=, size= \
-            and others of tmpfs; all of it locked, unless lock=no.\n\
+            and others of tmpfs; all of it is locked when the plan is done, unless lock=no.\n\
             Exit status: 0, 1 where the plan failed, 2 usage; with PROGRAM its own, 125, 126 or 127."
 )]
 pub struct MountSetup {

@@ -68,8 +68,9 @@ impl Line {
                 let by_fd: Vec<_> = pidns.iter().map(|pidns| (c"pidns", pidns.as_fd())).collect();
                 let tree = Tree::filesystem_with(fstype, source.as_deref(), &by_fd, options, *attributes)?;
                 let target = self.directory(*mkdir, root, journal)?;
-                journal.filesystem(fstype, place(&tree).context("stat", shown(path))?);
-                self.attach(tree, target, root, journal)
+                let place = self.put(tree, target, root, journal)?;
+                journal.filesystem(fstype, place);
+                Ok(())
             }
             Op::Bind { source, recursive, attributes, lock, mkdir } => {
                 let source = source.open()?;
@@ -174,7 +175,7 @@ impl Line {
                 };
                 self.attach(tree, target, root, journal)
             }
-            Op::Lock => self.lock(root, journal),
+            Op::Lock { .. } => self.lock(root, journal),
             Op::Umount => {
                 let mounted = self.mounted(root)?;
                 let on_root = place(&mounted).context("stat", shown(path))? == root.place();
@@ -220,9 +221,14 @@ impl Line {
     }
 
     fn attach(&self, tree: Tree, target: Rc<OwnedFd>, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
+        self.put(tree, target, root, journal).map(drop)
+    }
+
+    /// Attaches it; returns where the root of what is mounted is.
+    fn put(&self, tree: Tree, target: Rc<OwnedFd>, root: &mut Root, journal: &mut Journal<'_>) -> Result<Place> {
         let at = place(target.as_fd()).context("stat", shown(&self.target))?;
-        let mount = place(&tree).context("stat", shown(&self.target))?.mount;
-        journal.add(Step::Mounted { path: self.target.clone(), mount });
+        let mounted = place(&tree).context("stat", shown(&self.target))?;
+        journal.add(Step::Mounted { path: self.target.clone(), mount: mounted.mount });
         tree.attach(target.as_fd()).context("mount at", shown(&self.target)).map_err(|error| match error.errno() {
             Errno::ENOTDIR | Errno::EINVAL if is_directory(&tree) != is_directory(target.as_fd()) => {
                 error.with_reason("one of mount and mount point is a directory, the other is not")
@@ -230,7 +236,8 @@ impl Line {
             Errno::EPERM => error.with_hint(NEEDS_RIGHTS),
             _ => error,
         })?;
-        self.becomes_root(at, tree, root)
+        self.becomes_root(at, tree, root)?;
+        Ok(mounted)
     }
 
     /// What is mounted on the root is the root.

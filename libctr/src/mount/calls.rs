@@ -217,7 +217,7 @@ impl Line {
                 calls.extend(copy("/dev/null", false, null).iter().map(|call| format!("{call} if it is none")));
                 calls.push(attach());
             }
-            Op::Lock => calls.extend(lock()),
+            Op::Lock { .. } => calls.extend(lock()),
         }
         if let Op::Mask { optional: true, .. } = self.op {
             calls.iter_mut().skip(1).for_each(|call| call.push_str(" if it is there"));

@@ -47,12 +47,10 @@ impl Root {
     /// What is mounted over it now, as the root, or itself.
     pub(super) fn topmost(&self) -> nix::Result<Root> {
         // `..` of a root is the root, and leads to what is mounted there
-        let how = OpenHow::new().flags(PATH_ONLY).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-        let dir = match openat2(self.dir.as_fd(), "..", how) {
-            Err(Errno::ENOSYS | Errno::EPERM) => return Ok(self.clone()),
-            other => other?,
-        };
-        self.at(dir)
+        match self.ask_kernel(Path::new("..")) {
+            Err(Errno::ENOSYS | Errno::EPERM) => Ok(self.clone()),
+            other => self.at(other?),
+        }
     }
 
     /// As this, with another directory.
@@ -75,14 +73,19 @@ impl Root {
         if self.walk {
             return self.walk(path);
         }
+        match self.ask_kernel(if path.as_os_str().is_empty() { Path::new(".") } else { path }) {
+            Err(Errno::ENOSYS | Errno::EPERM) => self.walk(path),
+            other => other,
+        }
+    }
+
+    fn ask_kernel(&self, path: &Path) -> nix::Result<OwnedFd> {
         let flags = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         let how = OpenHow::new().flags(PATH_ONLY).resolve(flags);
-        let relative = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         // EAGAIN: something was renamed or mounted meanwhile, so that the kernel could not tell
         for _ in 0..128 {
-            match openat2(self.dir.as_fd(), relative, how) {
+            match openat2(self.dir.as_fd(), path, how) {
                 Err(Errno::EAGAIN) => {}
-                Err(Errno::ENOSYS | Errno::EPERM) => return self.walk(path),
                 other => return other,
             }
         }
