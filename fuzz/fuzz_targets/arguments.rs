@@ -32,4 +32,9 @@ fuzz_target!(|text: &str| {
     let _ = text.parse::<libctr::fd::FdList>().map(|list| list.numbers());
     let _ = text.parse::<libctr::idmap::MapSpec>();
     let _ = text.parse::<libctr::net::LinkKind>();
+    let _ = text.parse::<libctr::net::Assignment>();
+    let _ = text.parse::<libctr::net::Neighbour>();
+    let _ = text.parse::<libctr::net::Rule>();
+    let _ = text.parse::<libctr::net::Sysctl>();
+    let _ = text.parse::<libctr::net::link::Port>();
 });

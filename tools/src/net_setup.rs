@@ -310,7 +310,9 @@ impl NetSetup {
         let sections = || self.0.iter().zip(&links).filter_map(|(section, link)| Some((section, link.as_ref()?)));
         transaction.run(&sections().flat_map(|(section, link)| section.neighbours(link)).collect::<Vec<_>>())?;
         transaction.run(&self.0.iter().flat_map(|section| &section.rule).map(Rule::add).collect::<Vec<_>>())?;
-        if self.0.iter().any(|section| section.wait_dad) {
+        // of a link that is born elsewhere there is nothing to wait for here
+        let elsewhere = self.0.iter().any(|section| section.link.is_some()) && sections().next().is_none();
+        if self.0.iter().any(|section| section.wait_dad) && !elsewhere {
             let added =
                 sections().flat_map(|(section, link)| section.addr.iter().map(|addr| (link.index(), addr.ip())));
             let named = sections().map(|(_, link)| link.index()).collect::<Vec<_>>();

@@ -413,6 +413,9 @@ impl Transaction<'_> {
         }
         let failed = batch.iter().zip(results).find_map(|(request, result)| match (result, &answers.fault) {
             (Some(Err(error)), _) => Some(error),
+            (None, Some(fault)) if request.probe.is_none() && request.flags & NLM_F_CREATE != 0 => {
+                Some(fault.of(request).with_hint("it may have been done, and be left where its link is"))
+            }
             (None, Some(fault)) => Some(fault.of(request)),
             _ => None,
         });
@@ -516,6 +519,9 @@ impl Transaction<'_> {
     fn keep_for(&mut self, sysctl: &Sysctl, netns: Option<BorrowedFd<'_>>) -> Result<()> {
         if sysctl.makes_a_router() && !self.kept.iter().any(|kept| kept.index().is_none()) {
             self.kept.push(Kept::routers(self.socket)?);
+        }
+        if sysctl.disables_ipv6().is_none() && sysctl.spreads().is_none() {
+            return Ok(());
         }
         let links = self.socket.links()?;
         for link in &links {
