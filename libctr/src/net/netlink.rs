@@ -148,7 +148,7 @@ impl Socket {
         };
         let done: std::io::Result<()> = set_up();
         done.context(OPEN, "")?;
-        Ok(Socket { socket, sequence: 0, buffer: vec![0; REPLY_MAX] })
+        Ok(Socket { socket, sequence: 0, buffer: Vec::with_capacity(REPLY_MAX) })
     }
 
     /// Has the kernel send only what a dump asks for (Linux 4.20); before, it sends all.
@@ -265,7 +265,7 @@ impl Socket {
     /// still be what is waited for.
     fn receive(
         &mut self,
-        buffer: &mut [u8],
+        buffer: &mut Vec<u8>,
         first: u32,
         requests: &[Request],
         results: &mut [Option<Result<()>>],
@@ -274,9 +274,10 @@ impl Socket {
         let mut faults = 0;
         while results.iter().any(Option::is_none) && faults < PATIENCE {
             // what is not written now is not to be read again
-            buffer.iter_mut().take(HEADER).for_each(|byte| *byte = 0);
-            let mut room = &mut buffer[..];
-            let received = self.socket.recv_from(&mut room, libc::MSG_DONTWAIT | libc::MSG_TRUNC);
+            buffer.clear();
+            buffer.resize(HEADER, 0);
+            buffer.clear();
+            let received = self.socket.recv_from(buffer, libc::MSG_DONTWAIT | libc::MSG_TRUNC);
             let fault = match received.map_err(errno) {
                 Ok((_, sender)) if sender.port_number() != 0 => None,
                 Ok((length, _)) => match buffer.get(..length) {
@@ -496,6 +497,12 @@ impl Transaction<'_> {
             self.own.push(link.index());
         }
         Ok(link)
+    }
+
+    /// Takes the link for one that was made for this transaction, as the peer of a veth pair was: it has nothing to lose, so that
+    /// nothing of it has to be asked for before it changes.
+    pub fn own(&mut self, link: &Link) {
+        self.own.push(link.index());
     }
 
     /// Sets a setting of the transaction's network namespace, `netns`, by default the caller's. Settings that change with it are
