@@ -1,6 +1,5 @@
 //! What a plan does, as system calls: for people, before it happens.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::plan::{Line, Op, Owner, Plan, Source};
@@ -12,15 +11,15 @@ impl Plan {
     /// The system calls that carry the plan out, one a line, in order: `NAME(WHAT)`. Opening a target is one line, however many
     /// directories it is in; what happens only where something is missing, or of some kind, says so.
     pub fn system_calls(&self) -> String {
-        let mut known = Known { dirs: HashSet::from([PathBuf::new()]), mounts: HashSet::new() };
+        let mut known = Known { dirs: vec![PathBuf::new()], mounts: Vec::new() };
         self.lines.iter().flat_map(|line| line.system_calls(&mut known)).map(|call| format!("{call}\n")).collect()
     }
 }
 
 /// What is there since a line before.
 struct Known {
-    dirs: HashSet<PathBuf>,
-    mounts: HashSet<PathBuf>,
+    dirs: Vec<PathBuf>,
+    mounts: Vec<PathBuf>,
 }
 
 fn new_filesystem(fstype: &str, options: &[Pair], attributes: Attributes) -> Vec<String> {
@@ -76,17 +75,18 @@ impl Line {
                 | Op::Move(_)
                 | Op::Mask { .. }
         );
-        let of_plan = known.mounts.contains(relative) || mounts;
+        let of_plan = known.mounts.iter().any(|mount| mount == relative) || mounts;
         if mounts {
-            known.mounts.insert(relative.to_owned());
+            known.mounts.push(relative.to_owned());
         }
         let mut parents = || {
             let mut parents: Vec<&Path> = relative.ancestors().skip(1).collect();
             parents.reverse();
-            let new = parents.into_iter().filter(|parent| known.dirs.insert(parent.to_path_buf()));
-            let new = new.map(|parent| format!("mkdirat({}, 755) where it is missing", shown(parent)));
+            parents.retain(|parent| !known.dirs.iter().any(|dir| dir == parent));
+            known.dirs.extend(parents.iter().map(|parent| parent.to_path_buf()));
+            let new = parents.iter().map(|parent| format!("mkdirat({}, 755) where it is missing", shown(parent)));
             let calls: Vec<String> = new.collect();
-            known.dirs.insert(relative.to_owned());
+            known.dirs.push(relative.to_owned());
             calls
         };
         let mut make = |made: bool, what: &str| {

@@ -1,13 +1,12 @@
 //! What a plan has done, to be undone in the other order: in memory, and on request in a [`Record`] for another process.
 
-use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsString};
-use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::uio::pread;
 use nix::unistd::{UnlinkatFlags, unlinkat, write};
 
 use super::plan::{escape, unescape};
@@ -51,7 +50,7 @@ pub struct Record(OwnedFd);
 pub(super) struct Journal<'a> {
     steps: Vec<Step>,
     /// The devices of the plan's own tmpfs: what is made in one goes with it.
-    own: HashSet<(u32, u32)>,
+    own: Vec<(u32, u32)>,
     record: Option<&'a Record>,
 }
 
@@ -74,9 +73,13 @@ impl Record {
     /// # Errors
     /// The record cannot be read.
     pub fn undo(&self, root: &Root) -> Result<Vec<String>> {
-        let mut text = Vec::new();
-        let mut file = std::fs::File::from(self.0.try_clone().context("duplicate", "record")?);
-        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut text)).context("read", "record")?;
+        let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match pread(&self.0, &mut buffer, text.len() as i64).context("read", "record")? {
+                0 => break,
+                count => text.extend_from_slice(&buffer[..count]),
+            }
+        }
         let mut steps: Vec<Step> = Vec::new();
         for line in text.split(|byte| *byte == b'\n') {
             let Some(step) = Step::parse(line) else { continue };
@@ -131,10 +134,10 @@ impl<'a> Journal<'a> {
     /// A filesystem is mounted whose root is at `place`; what is made in a new tmpfs goes with it.
     pub(super) fn filesystem(&mut self, fstype: &CStr, place: Place) {
         if [c"tmpfs", c"ramfs"].contains(&fstype) {
-            self.own.insert(place.device);
+            self.own.push(place.device);
         } else {
             // the number may have been that of a tmpfs that is gone
-            self.own.remove(&place.device);
+            self.own.retain(|own| *own != place.device);
         }
     }
 

@@ -1,6 +1,5 @@
 //! Attributes of attached mounts where mount_setattr(2) is missing (before Linux 5.12) or filtered: one remount each.
 
-use std::collections::HashSet;
 use std::ffi::{CStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
@@ -64,13 +63,13 @@ fn flags(attributes: &[String]) -> MsFlags {
 pub(super) fn set(mounted: impl AsFd, attributes: Attributes, recursive: bool) -> nix::Result<()> {
     let top = mount_id(mounted.as_fd())?;
     let all = mounts()?;
-    let mut wanted = HashSet::from([top]);
+    let mut wanted = vec![top];
     // a mount that was moved may come before the one that it is on
     let mut before = 0;
     while recursive && wanted.len() != before {
         before = wanted.len();
-        let below = all.iter().filter(|mount| wanted.contains(&mount.parent)).map(|mount| mount.id);
-        let below: Vec<u64> = below.collect();
+        let is_below = |mount: &&Mount| wanted.contains(&mount.parent) && !wanted.contains(&mount.id);
+        let below: Vec<u64> = all.iter().filter(is_below).map(|mount| mount.id).collect();
         wanted.extend(below);
     }
     for mount in all.iter().filter(|mount| wanted.contains(&mount.id)) {
