@@ -715,3 +715,13 @@ fn whoever_has_no_rights_is_told_so() {
         );
     }
 }
+
+#[test]
+fn the_size_of_an_image_costs_no_memory() {
+    // less address space than the image has bytes, by far
+    let run = arena(
+        "cd /tmp; truncate -s 512M big; mkfs.ext4 -q -E lazy_itable_init=1 big; mkdir r; \
+         (ulimit -v 12000; mntfd-create --image big=B -- mount-setup --root r -e 'env:MNTFD_B / fd' -- sh -c 'ulimit -v') && ls r; umount r; rm -r big r",
+    );
+    assert_eq!(run.words(), ["12000", "lost+found"], "{}", run.stderr);
+}
