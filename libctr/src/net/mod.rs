@@ -23,6 +23,7 @@
 
 pub mod address;
 mod keep;
+pub mod kind;
 pub mod link;
 mod message;
 pub mod neighbour;
@@ -30,6 +31,7 @@ pub mod netlink;
 pub mod route;
 pub mod rule;
 pub mod sysctl;
+pub mod transaction;
 pub mod tun;
 
 use std::fmt;
@@ -38,12 +40,14 @@ use std::str::FromStr;
 use crate::error::{Error, Result, show};
 
 pub use address::{Address, Assignment, Prefix};
-pub use link::{Change, Link, LinkKind, Mac, Veth};
+pub use kind::LinkKind;
+pub use link::{Change, Link, Mac, Veth};
 pub use neighbour::Neighbour;
-pub use netlink::{Request, Socket, Transaction};
+pub use netlink::{Request, Socket};
 pub use route::Route;
 pub use rule::Rule;
 pub use sysctl::Sysctl;
+pub use transaction::Transaction;
 pub use tun::Tun;
 
 /// The name of a network interface: 1 to 15 bytes that neither the kernel nor a shell nor `/proc/sys` reads in another way.

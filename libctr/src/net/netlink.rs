@@ -1,16 +1,14 @@
-//! [`Socket`], [`Request`] and [`Transaction`]: requests to the kernel, each acknowledged, all or nothing.
+//! [`Socket`] and [`Request`]: requests to the kernel, each acknowledged.
 //!
 //! rtnetlink handles a request while it is being sent: when send(2) returns, the answer is there. So nothing here ever
 //! blocks, and an answer that is missing is an error at once.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use netlink_sys::{Socket as RawSocket, SocketAddr};
 
-use super::keep::{self, Kept};
-use super::link::info_kind;
 use super::message::{Message, attributes, path_of, str_of, u32_of};
-use super::{InterfaceName, Link, Sysctl};
+use super::transaction::Transaction;
 use crate::error::{Context, Errno, Error, Result};
 use crate::ns::{Kind, open_in};
 
@@ -18,7 +16,7 @@ const NLM_F_REQUEST: u16 = libc::NLM_F_REQUEST as u16;
 const NLM_F_ACK: u16 = libc::NLM_F_ACK as u16;
 const NLM_F_DUMP: u16 = libc::NLM_F_DUMP as u16;
 const NLM_F_EXCL: u16 = libc::NLM_F_EXCL as u16;
-const NLM_F_CREATE: u16 = libc::NLM_F_CREATE as u16;
+pub(super) const NLM_F_CREATE: u16 = libc::NLM_F_CREATE as u16;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
@@ -35,7 +33,7 @@ const NLMSGERR_ATTR_MISS_TYPE: u16 = 5;
 const NLMSGERR_ATTR_MISS_NEST: u16 = 6;
 
 /// How many requests go out in one datagram: their acknowledgements always fit into the receive buffer.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 /// No request of ours is longer; the length of an attribute is a 16-bit number that must not wrap around.
 const REQUEST_MAX: usize = 16 * 1024;
 /// The kernel makes no datagram of a dump longer than 32 KiB.
@@ -47,17 +45,17 @@ const PATIENCE: usize = 64;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Request {
-    operation: &'static str,
-    object: String,
-    message: Message,
-    flags: u16,
-    undo: Option<Message>,
+    pub(super) operation: &'static str,
+    pub(super) object: String,
+    pub(super) message: Message,
+    pub(super) flags: u16,
+    pub(super) undo: Option<Message>,
     /// Asks for what is to be made: what was there before is not taken back.
-    probe: Option<Message>,
+    pub(super) probe: Option<Message>,
     /// A link and its master, which may lose addresses, routes, neighbours or settings by this, and again when it is undone.
-    touches: Option<[u32; 2]>,
+    pub(super) touches: Option<[u32; 2]>,
     /// A link, and the hardware address that it is to have again when this is undone.
-    address: Option<(u32, Vec<u8>)>,
+    pub(super) address: Option<(u32, Vec<u8>)>,
 }
 
 impl Request {
@@ -167,7 +165,7 @@ impl Socket {
 
     /// Starts a series of requests that is undone as a whole unless it is [committed](Transaction::commit).
     pub fn begin(&mut self) -> Transaction<'_> {
-        Transaction { socket: self, undo: Vec::new(), made: Vec::new(), own: Vec::new(), kept: Vec::new() }
+        Transaction::new(self)
     }
 
     /// Carries out all requests, or none.
@@ -216,7 +214,12 @@ impl Socket {
     }
 
     /// Sends up to [`BATCH`] requests in one datagram; one result for each, `None` where what became of it is not known.
-    fn exchange(&mut self, requests: &[Request], flags: u16, answers: &mut Answers) -> Vec<Option<Result<()>>> {
+    pub(super) fn exchange(
+        &mut self,
+        requests: &[Request],
+        flags: u16,
+        answers: &mut Answers,
+    ) -> Vec<Option<Result<()>>> {
         let first = self.sequence.wrapping_add(1);
         let mut results: Vec<Option<Result<()>>> = vec![None; requests.len()];
         match self.send(requests, flags) {
@@ -336,331 +339,20 @@ fn read(
 
 /// What came besides the acknowledgements.
 #[derive(Default)]
-struct Answers {
-    messages: Vec<Message>,
+pub(super) struct Answers {
+    pub(super) messages: Vec<Message>,
     /// What a dump listed changed meanwhile.
     interrupted: bool,
-    fault: Option<Fault>,
+    pub(super) fault: Option<Fault>,
 }
 
 /// Why an answer is missing.
-struct Fault(Errno, String);
+pub(super) struct Fault(Errno, String);
 
 impl Fault {
-    fn of(&self, request: &Request) -> Error {
+    pub(super) fn of(&self, request: &Request) -> Error {
         request.error(self.0).with_reason(self.1.clone())
     }
-}
-
-/// Requests that stand or fall together.
-#[derive(Debug)]
-#[must_use = "what it did is undone when it is dropped"]
-pub struct Transaction<'a> {
-    socket: &'a mut Socket,
-    undo: Vec<Undo>,
-    /// The links that it made, by name, and those of them that were looked up, by number: they have nothing to lose.
-    made: Vec<InterfaceName>,
-    own: Vec<u32>,
-    kept: Vec<Kept>,
-}
-
-#[derive(Debug)]
-enum Undo {
-    Request(Request),
-    Sysctl(Sysctl, Option<OwnedFd>),
-    /// A link of this name in another network namespace: back to this one, where it had this number, or deleted.
-    There(Socket, InterfaceName, Option<(OwnedFd, u32)>),
-}
-
-impl Transaction<'_> {
-    /// Carries out these requests too. Where one fails, everything that the transaction did is undone.
-    ///
-    /// # Errors
-    /// That of the first request that failed. What could not be undone is in the hint.
-    pub fn run(&mut self, requests: &[Request]) -> Result<()> {
-        for batch in requests.chunks(BATCH) {
-            if let Err(error) = self.run_batch(batch) {
-                return Err(self.undo(error));
-            }
-        }
-        Ok(())
-    }
-
-    fn run_batch(&mut self, batch: &[Request]) -> Result<()> {
-        for request in batch {
-            for index in request.touches.into_iter().flatten().filter(|index| *index != 0) {
-                if self.keep(index)? {
-                    let uppers: Vec<_> =
-                        self.socket.links()?.iter().filter(|upper| upper.is_on(index)).map(Link::index).collect();
-                    uppers.into_iter().try_for_each(|upper| self.keep(upper).map(drop))?;
-                }
-            }
-            request.address.iter().try_for_each(|(index, _)| self.keep(*index).map(drop))?;
-        }
-        let absent = self.absent(batch)?;
-        let mut answers = Answers::default();
-        let results = self.socket.exchange(batch, 0, &mut answers);
-        for ((request, result), absent) in batch.iter().zip(&results).zip(absent) {
-            let done = match (result, absent) {
-                (Some(Err(_)), _) => continue,
-                (Some(Ok(())), absent) => absent.unwrap_or(true),
-                // to set a former value again does no harm
-                (None, None) => request.flags & NLM_F_CREATE == 0,
-                (None, Some(absent)) => absent && self.may_be_ours(request),
-            };
-            if done {
-                self.remember(request);
-            }
-        }
-        let failed = batch.iter().zip(results).find_map(|(request, result)| match (result, &answers.fault) {
-            (Some(Err(error)), _) => Some(error),
-            (None, Some(fault)) if request.probe.is_none() && request.flags & NLM_F_CREATE != 0 => {
-                Some(fault.of(request).with_hint("it may have been done, and be left where its link is"))
-            }
-            (None, Some(fault)) => Some(fault.of(request)),
-            _ => None,
-        });
-        failed.map_or(Ok(()), |error| Err(explain(error, self.socket, batch)))
-    }
-
-    /// Of each request with a probe, whether what it makes is not there yet.
-    fn absent(&mut self, batch: &[Request]) -> Result<Vec<Option<bool>>> {
-        let probe = |request: &Request| Some(Request { message: request.probe.clone()?, flags: 0, ..request.clone() });
-        let probes: Vec<Request> = batch.iter().filter_map(probe).collect();
-        if probes.is_empty() {
-            return Ok(vec![None; batch.len()]);
-        }
-        let mut answers = Answers::default();
-        let mut found = self.socket.exchange(&probes, 0, &mut answers).into_iter();
-        let absent = batch.iter().map(|request| match (&request.probe, &answers.fault) {
-            (None, _) => Ok(None),
-            (Some(_), fault) => match (found.next().flatten(), fault) {
-                (Some(Ok(())), _) => Ok(Some(false)),
-                (Some(Err(error)), _) => Ok(Some(is_gone(&error))),
-                (None, Some(fault)) => Err(fault.of(request)),
-                (None, None) => Ok(Some(false)),
-            },
-        });
-        absent.collect()
-    }
-
-    fn remember(&mut self, request: &Request) {
-        let object = format!("{} {}", request.operation, request.object);
-        if let Some((index, address)) = &request.address {
-            let message = Message::link(libc::RTM_NEWLINK, *index, 0, 0).with(libc::IFLA_ADDRESS, address);
-            let request = Request::change("undo", &object, message, None);
-            self.undo.push(Undo::Request(request.keeping_address(*index, address)));
-        }
-        if let Some(message) = &request.undo {
-            self.undo.push(Undo::Request(Request::change("undo", object, message.clone(), None)));
-        }
-        if (request.message.kind, request.flags & NLM_F_CREATE) == (libc::RTM_NEWLINK, NLM_F_CREATE) {
-            self.made.extend(
-                request
-                    .message
-                    .attributes(16)
-                    .find_map(|(kind, value)| (kind == libc::IFLA_IFNAME).then(|| str_of(value).parse().ok())?),
-            );
-        }
-    }
-
-    /// Whether what a request without an answer was to make, and was not there before, is there.
-    fn may_be_ours(&mut self, request: &Request) -> bool {
-        let Some(probe) = request.probe.clone() else { return false };
-        match self.socket.query(&Request::change("find", "", probe, None)) {
-            Ok(found) => found.iter().all(|found| info_kind(found) == info_kind(&request.message)),
-            Err(error) => !is_gone(&error),
-        }
-    }
-
-    /// Remembers what a link has, unless the transaction made it, to give it back should all be undone; whether that was new.
-    fn keep(&mut self, index: u32) -> Result<bool> {
-        let new = !self.own.contains(&index) && !self.kept.iter().any(|kept| kept.index() == Some(index));
-        if new {
-            self.kept.push(Kept::of(self.socket, index)?);
-        }
-        Ok(new)
-    }
-
-    /// The socket, for queries between the requests.
-    pub fn socket(&mut self) -> &mut Socket {
-        self.socket
-    }
-
-    /// The link of this name.
-    ///
-    /// # Errors
-    /// ENODEV: there is none in the socket's network namespace.
-    pub fn link(&mut self, name: &InterfaceName) -> Result<Link> {
-        let link = self.socket.link(name)?;
-        if self.made.contains(name) {
-            self.own.push(link.index());
-        }
-        Ok(link)
-    }
-
-    /// Takes the link for one that was made for this transaction, as the peer of a veth pair was: it has nothing to lose, so that
-    /// nothing of it has to be asked for before it changes.
-    pub fn own(&mut self, link: &Link) {
-        self.own.push(link.index());
-    }
-
-    /// Sets a setting of the transaction's network namespace, `netns`, by default the caller's. Settings that change with it are
-    /// restored with it, and what it takes from the links. A failure undoes nothing else.
-    ///
-    /// # Errors
-    /// Those of [`Sysctl::set`].
-    pub fn set(&mut self, sysctl: &Sysctl, netns: Option<impl AsFd>) -> Result<()> {
-        let netns = netns.as_ref().map(AsFd::as_fd);
-        if sysctl.spreads().is_some() || sysctl.disables_ipv6().is_some() || sysctl.makes_a_router() {
-            if sysctl.get(netns)?.is_same(sysctl) {
-                return Ok(());
-            }
-            self.keep_for(sysctl, netns)?;
-        }
-        let former = sysctl.set(netns)?;
-        self.undo.push(Undo::Sysctl(former, owned(netns)?));
-        Ok(())
-    }
-
-    fn keep_for(&mut self, sysctl: &Sysctl, netns: Option<BorrowedFd<'_>>) -> Result<()> {
-        if sysctl.makes_a_router() && !self.kept.iter().any(|kept| kept.index().is_none()) {
-            self.kept.push(Kept::routers(self.socket)?);
-        }
-        if sysctl.disables_ipv6().is_none() && sysctl.spreads().is_none() {
-            return Ok(());
-        }
-        let links = self.socket.links()?;
-        for link in &links {
-            if sysctl.disables_ipv6().is_some_and(|name| name == "all" || name == link.name().as_str()) {
-                self.keep(link.index())?;
-            }
-        }
-        let Some((directory, setting)) = sysctl.spreads() else { return Ok(()) };
-        let names = links.iter().map(|link| link.name().as_str()).chain(["default"]);
-        let mut paths: Vec<_> = names.map(|name| format!("{directory}/{name}/{setting}")).collect();
-        if directory == "net/ipv4/conf" {
-            // a router takes no redirects
-            paths.push(format!("{directory}/all/accept_redirects"));
-        }
-        for path in paths {
-            match Sysctl::at(path).get(netns) {
-                Ok(former) => self.undo.push(Undo::Sysctl(former, owned(netns)?)),
-                // not every link has both families
-                Err(error) if error.errno() == Errno::ENOENT => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves a link to another network namespace, where it is down and has no addresses. `there` is a socket in that one, without
-    /// which it cannot be taken back.
-    ///
-    /// # Errors
-    /// EEXIST: its name is taken there. EINVAL: the link belongs where it is. EPERM: no CAP_NET_ADMIN over one of the two. What
-    /// could not be undone is in the hint.
-    pub fn move_link(&mut self, link: &Link, netns: impl AsFd, there: Option<Socket>) -> Result<()> {
-        let own = self.socket.netns()?;
-        self.undo_there(there, link.name(), Some((own, link.index())));
-        self.run(&[link.move_to(netns)])
-    }
-
-    /// Has the link of this name, which is to come to another network namespace, taken back should all be undone; not if another
-    /// has the name there already.
-    pub(super) fn undo_there(&mut self, there: Option<Socket>, name: &InterfaceName, back: Option<(OwnedFd, u32)>) {
-        if let Some(mut there) = there
-            && there.link(name).is_err_and(|error| error.errno() == Errno::ENODEV)
-        {
-            self.undo.push(Undo::There(there, name.clone(), back));
-        }
-    }
-
-    /// Keeps what was done.
-    pub fn commit(mut self) {
-        self.undo.clear();
-        self.kept.clear();
-    }
-
-    /// Has the link of this name deleted, should all be undone.
-    pub(super) fn delete_on_undo(&mut self, name: &InterfaceName) {
-        let message = Message::link(libc::RTM_DELLINK, 0, 0, 0).with_str(libc::IFLA_IFNAME, name.as_str());
-        self.undo.push(Undo::Request(Request::change("undo", format!("create link {name}"), message, None)));
-        self.made.push(name.clone());
-    }
-
-    /// Undoes everything, because of `error`; returns it, with what could not be undone in its hint.
-    pub fn undo(&mut self, error: Error) -> Error {
-        match self.rollback() {
-            Ok(()) => error,
-            Err(left) => error.with_hint(format!("not everything could be undone: {left}")),
-        }
-    }
-
-    /// Undoes what was done, the last first. What is gone already is no error: an address goes with its link.
-    fn rollback(&mut self) -> Result<()> {
-        let mut first = Ok(());
-        while let Some(undo) = self.undo.pop() {
-            let result = match undo {
-                Undo::Request(request) => self.take_back(&request),
-                Undo::Sysctl(sysctl, netns) => sysctl.set(netns.as_ref()).map(drop),
-                Undo::There(mut there, name, back) => match there.link(&name) {
-                    Ok(link) => {
-                        let request = back.as_ref().map_or_else(|| link.delete(), |back| link.move_back(back));
-                        there.query(&request).map(drop)
-                    }
-                    Err(error) => Err(error),
-                },
-            };
-            first = first.and(result.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) }));
-        }
-        let kept = std::mem::take(&mut self.kept);
-        first.and(keep::give_back(&kept, self.socket))
-    }
-
-    fn take_back(&mut self, request: &Request) -> Result<()> {
-        // an address that was set is no longer taken from a port: only where it changed
-        let unchanged = |(index, address): &(u32, Vec<u8>)| {
-            self.socket.link_at(*index).is_ok_and(|link| link.hardware_address() == address)
-        };
-        if request.address.as_ref().is_some_and(unchanged) {
-            return Ok(());
-        }
-        self.socket.query(request).map(drop)
-    }
-}
-
-impl Drop for Transaction<'_> {
-    fn drop(&mut self) {
-        // The caller is on its way out with an error of its own; what cannot be undone has no one left to be told to.
-        let _ = self.rollback();
-    }
-}
-
-/// Whether a failure says that there is no such thing.
-fn is_gone(error: &Error) -> bool {
-    matches!(error.errno(), Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT)
-}
-
-/// Adds what a person can do about it.
-fn explain(error: Error, socket: &mut Socket, batch: &[Request]) -> Error {
-    let makes_a_link = |request: &Request| info_kind(&request.message).is_some() && request.flags & NLM_F_CREATE != 0;
-    match error.errno() {
-        Errno::EPERM if socket.may_change() => error.with_hint(
-            "CAP_NET_ADMIN is there for this network namespace, but not in the user namespace that owns the other one",
-        ),
-        Errno::EPERM => {
-            error.with_hint("this needs CAP_NET_ADMIN in the user namespace that owns this network namespace")
-        }
-        Errno::EOPNOTSUPP if batch.iter().any(makes_a_link) => {
-            error.with_hint("the kernel may lack the driver: is the module built and loaded?")
-        }
-        _ => error,
-    }
-}
-
-fn owned(netns: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>> {
-    netns.map(|netns| netns.try_clone_to_owned()).transpose().context("duplicate", "network namespace")
 }
 
 const OPEN: &str = "open netlink socket";
@@ -781,6 +473,9 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Link;
+    use crate::net::keep;
+    use crate::net::link::info_kind;
 
     /// An acknowledgement as the kernel writes it.
     fn ack(sequence: u32, code: i32, flags: u16, echo: usize, attributes: &[u8]) -> Vec<u8> {
@@ -857,7 +552,6 @@ mod tests {
 
     #[test]
     fn no_answer_of_any_shape_panics_or_hangs() {
-        use crate::net::keep;
         // what the kernel says about a link, an address, a route with two next hops, a neighbour and a failure
         let attributes = |message: Message| {
             message.with_u32(1, 7).with_str(3, "eth0").with(18, &[12, 0, 2, 0, 8, 0, 1, 0, 1, 2, 3, 4])

@@ -7,7 +7,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::InterfaceName;
-use super::netlink::Transaction;
+use super::transaction::Transaction;
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::idmap::Id;
 use crate::ns::{Kind, open_in};
