@@ -476,7 +476,9 @@ impl Veth {
         let data = nested().with(PEER, &peer.bytes);
         let request = create("create veth", object, &self.host, end(&self.host, self.host_mac), "veth", Some(data));
         transaction.run(&[request]).map_err(|error| match error.errno() {
-            Errno::EEXIST if transaction.link(&self.host).is_ok() => error.with_reason(format!("{} exists", self.host)),
+            Errno::EEXIST if transaction.link(&self.host).is_ok() => error
+                .with_reason(format!("{} exists", self.host))
+                .with_hint("that of a container which has just ended goes with its network namespace, a moment later"),
             Errno::EEXIST => error.with_reason(format!("{} exists in the network namespace of the peer", self.peer)),
             _ => error,
         })
