@@ -110,7 +110,7 @@ fn status_signals_and_bytes_pass_through() {
     // process 1 is killed from outside, where a signal can do that
     let run = arena(
         "export TOOLS=/run/tools; /run/examples/container.sh /usr/bin/sleep 60 & \
-         until pkill -TERM -x pivot-init; do sleep 0.02; done; pkill -KILL -x sleep; wait $!; echo $?",
+         until p=$(pgrep -f '^/usr/bin/sleep 60$'); do :; done; pkill -TERM -x pivot-init; kill -KILL $p; wait $!; echo $?",
     );
     assert_eq!(run.stdout.trim(), "137", "{}", run.stderr);
 }
