@@ -5,12 +5,12 @@ set -eu
 tree=${TREE:-/var/lib/libctr-tree}
 export CTR_NAME="${CTR_NAME:-overlay}"
 
-export CTR_HOLD="--bind $tree=LOWER,ro,nosuid,idmap=env:NSFD_USER"
+export CTR_HOLD="--bind $tree=LOWER,ro,nosuid,nodev,idmap=env:NSFD_USER"
 export CTR_KEEP=,env:MNTFD_LOWER
 upper='none /upper dir'
 if [ -n "${KEEP:-}" ]; then
     mkdir -p "$KEEP"
-    CTR_HOLD="$CTR_HOLD --bind $KEEP=UPPER,nosuid,idmap=env:NSFD_USER"
+    CTR_HOLD="$CTR_HOLD --bind $KEEP=UPPER,nosuid,nodev,idmap=env:NSFD_USER"
     CTR_KEEP=$CTR_KEEP,env:MNTFD_UPPER
     upper='env:MNTFD_UPPER /upper fd x-mkdir'
 fi
@@ -21,7 +21,7 @@ env:MNTFD_LOWER /lower fd x-mkdir
 $upper
 none /upper/changes dir
 none /upper/work dir
-none / overlay lowerdir=/mnt/lower,upperdir=/mnt/upper/changes,workdir=/mnt/upper/work,userxattr,nosuid
+none / overlay lowerdir=/mnt/lower,upperdir=/mnt/upper/changes,workdir=/mnt/upper/work,userxattr,nosuid,nodev
 none /dev dev
 none /dev/pts devpts
 none /tmp tmpfs mode=1777,nosuid,nodev"

@@ -14,7 +14,7 @@ if [ ! -e "$tree" ]; then
     echo 'root:x:0:0:root:/root:/bin/sh' >"$tree/etc/passwd"
 fi
 
-export CTR_HOLD="--bind $tree=TREE,nosuid,idmap=env:NSFD_USER"
+export CTR_HOLD="--bind $tree=TREE,nosuid,nodev,idmap=env:NSFD_USER"
 export CTR_KEEP=,env:MNTFD_TREE
 export CTR_PLAN='env:MNTFD_TREE / fd
 none /dev dev
