@@ -187,7 +187,7 @@ fn what_the_dry_run_says_is_what_strace_sees() {
     // the calls about mounts, by name; those for what is missing are left out on both sides, and so are those for another kind of mask
     let names = "fsopen|fsconfig|fsmount|fspick|open_tree|mount_setattr|move_mount|unshare|umount2|symlinkat|mount|fchown|fchmod";
     let whole = "-e 'none /a tmpfs x-mkdir,size=1m,nosuid' -e '/usr /a/u bind rec,ro,lock,x-mkdir' -e '/etc /a/e bind x-mkdir' -e 'none /a/d dev' \
-                 -e 'none /a propagation private' -e 'none /a/e remount ro' -e 'x /a/l symlink' -e 'none /a/e umount' -e 'none /a lock' -e 'none /a umount'";
+                 -e 'none /a propagation private' -e 'none /a/e remount ro' -e 'x /a/l symlink' -e 'none /a/e umount' -e 'none /a lock'";
     let image = "-e '/tmp/image /i image x-mkdir,nosuid,errors=continue' -e 'none /a/b/d dir mode=700,uid=5' -e 'none /f file mode=600,gid=4,text=x' \
                  -e 'none /g file' -e 'none /h dir' -e 'none /t tmpfs x-mkdir' -e 'none /t remount size=1m,ro' -e '/t /h move' -e '/proc/self/ns/net /n ns' \
                  -e 'none /i lock'";
@@ -324,15 +324,18 @@ fn a_plan_that_fails_leaves_what_was_there() {
         let run = arena(&format!(
             "cat >/tmp/script <<'END'\nstate() {{ cut -d' ' -f5- /proc/self/mountinfo; find /tmp; }}; cd /tmp; mkdir r; {before}\n\
              state >/run/1; {plan_fails}; code=$?; state >/run/2; [ $code = 1 ] || echo \"code $code\"; diff /run/1 /run/2\nEND\n\
-             unshare -m --propagation {propagation} sh /tmp/script; rm -r /run/1 /run/2 /tmp/*"
+             unshare -m --propagation {propagation} sh /tmp/script; for m in /tmp/r/*; do ! mountpoint -q $m || umount -R $m; done; rm -r /run/1 /run/2 /tmp/*"
         ));
-        assert_eq!(run.stdout, "", "{propagation} {before} {command} {}", run.stderr);
+        assert_eq!((run.stdout.as_str(), run.code), ("", Some(0)), "{propagation} {before} {command} {}", run.stderr);
         assert!(!run.stderr.contains("could not be undone"), "{command} {}", run.stderr);
     };
     let setup = "mount-setup --root /tmp/r";
     let user = "mkdir r/a; mount -t tmpfs user r/a; touch r/a/file";
-    let lock_fails =
-        format!("strace -f -o /dev/null -e inject=move_mount:error=EPERM:when=1 {setup} -e 'none /a lock'");
+    let moved = "mkdir r/p r/x; mount -t tmpfs user r/x; touch r/x/precious";
+    let nested = "mkdir r/q; mount -t tmpfs user r/q; mkdir r/q/b; mount -t tmpfs user r/q/b; touch r/q/b/file";
+    let fails =
+        |when: u32, how: &str| format!("strace -f -o /dev/null -e inject=move_mount:error={how}:when={when} {setup}");
+    let (lock_fails, second_fails) = (format!("{} -e 'none /a lock'", fails(1, "EPERM")), fails(2, "EPERM"));
     for (before, command) in [
         ("", format!("{setup} -e 'none / rootfs'")),
         ("", format!("{setup} -e 'none / rootfs lock=no' -e 'none / lock' -e 'none / lock'")),
@@ -341,6 +344,14 @@ fn a_plan_that_fails_leaves_what_was_there() {
         (user, format!("{setup} -e 'none /a lock'")),
         (user, format!("{setup} -e 'none /a lock' -e 'none /a lock' -e 'none /a/x dir'")),
         (user, lock_fails),
+        // what the plan did in what was there before, or moved into its own, is undone in the original
+        ("mkdir r/a; mount -t tmpfs user r/a; mkdir r/a/b", format!("{setup} -e 'x /a/b tmpfs' -e 'none /a lock'")),
+        (moved, format!("{setup} -e 'x /p tmpfs' -e 'none /p/x dir' -e '/x /p/x move' -e 'none /p lock'")),
+        (nested, format!("{setup} -e 'none /q/b lock' -e 'none /q lock'")),
+        (nested, format!("{second_fails} -e 'none /q/b lock' -e 'none /q lock'")),
+        (nested, format!("{second_fails} -e 'none /q lock' -e 'none /q/b lock'")),
+        (moved, format!("{} -e 'x /p tmpfs x-mkdir' -e 'none /x lock' -e 'none /p lock'", fails(3, "EPERM"))),
+        (moved, format!("{} -e 'x /p tmpfs x-mkdir' -e 'none /p lock' -e 'none /x lock'", fails(3, "EPERM"))),
         ("", format!("{setup} -e 'none /a tmpfs x-mkdir' -e 'none /a umount' -e 'none /b tmpfs x-mkdir'")),
         (
             "",
@@ -370,6 +381,48 @@ fn a_plan_that_fails_leaves_what_was_there() {
             run_with(propagation, before, &command);
         }
     }
+}
+
+#[test]
+fn a_lock_is_the_last_thing_and_takes_what_is_there_then() {
+    // the second time as on kernels that mount nothing beneath another
+    for before in ["", "strace -f -o /dev/null -e inject=move_mount:error=EINVAL:when=5..6 "] {
+        let run = arena(&format!(
+            "mkdir /tmp/r; mount -t tmpfs r /tmp/r; mount --make-private /tmp/r; cd /tmp; mkdir r/q; mount -t tmpfs q r/q; mkdir r/q/b; mount -t tmpfs b r/q/b; touch r/q/b/file; \
+             {before}mount-setup --root r -e 'none /q/b lock' -e 'x /q/x tmpfs x-mkdir,ro' -e 'x /m tmpfs x-mkdir,ro' -e 'none /q/n dir' -e '/m /q/n move' -e 'none /q/n lock' -e 'x /q/b/c tmpfs x-mkdir' -e 'none /q lock'; \
+             grep -c ' /tmp/r/' /proc/self/mountinfo; ls r/q/b; \
+             for m in q/b q/x q/b/c; do umount r/$m 2>/dev/null && echo $m; done; mount -o remount,bind,rw r/q/x 2>/dev/null && echo rw; \
+             umount -l r/q; ls r/q; umount r; rm -r r"
+        ));
+        assert_eq!(run.words(), ["5", "c", "file"], "{before} {}", run.stderr);
+    }
+}
+
+#[test]
+fn what_a_lock_was_for_must_still_be_there() {
+    for (line, later) in
+        [("none /a lock", "none /a tmpfs"), ("none /a lock", "/a /b move"), ("none /a lock", "none /a umount")]
+    {
+        let run = arena(&format!(
+            "mkdir -p /tmp/r/a /tmp/r/b; mount-setup --root /tmp/r -e 'none / tmpfs' -e 'none / propagation private' -e 'none /b dir' \
+             -e 'none /a tmpfs x-mkdir' -e '{line}' -e '{later}'; rm -r /tmp/r"
+        ));
+        let expected = "mount-setup: -e 5: lock mount at /a: a later line has mounted something over it, or moved or unmounted it (EBUSY)\n";
+        assert_eq!(run.stderr, expected, "{later}");
+    }
+}
+
+#[test]
+fn killed_at_any_call_it_leaves_what_was_there() {
+    // the worker, on its way into each of its calls that change mounts
+    let run = arena(
+        "mkdir /tmp/r; mount -t tmpfs r /tmp/r; mount --make-private /tmp/r; cd /tmp; mkdir r/q r/x; mount -t tmpfs q r/q; mkdir r/q/b; mount -t tmpfs x r/x; touch r/x/precious; \
+         state() { cut -d' ' -f4- /proc/self/mountinfo; find /tmp; }; state >/run/1; \
+         for n in 1 2 3 4 5; do strace -f -o /dev/null -e inject=move_mount:signal=KILL:when=$n mount-setup --root r -e 'p /p tmpfs x-mkdir' -e 'none /p/x dir' \
+           -e '/x /p/x move' -e 'b /q/b tmpfs' -e 'none /p lock' -e 'none /q lock'; echo $?; state >/run/2; diff /run/1 /run/2; done; \
+         umount -R r; rm -r r /run/1 /run/2",
+    );
+    assert_eq!(run.words(), ["1", "1", "1", "1", "1"], "{}{}", run.stdout, run.stderr);
 }
 
 #[test]

@@ -32,12 +32,12 @@ use crate::cli::{Chain, Failure, Tool, become_program, complain, print, usage};
             file (mode=, uid=, gid=, text=), symlink, dev (nodes=null:zero:full:random:urandom:tty:tun), devpts, mqueue, proc (pidns=NSREF, masked), \
             sysfs (masked), cgroup, image (squashfs, erofs, ext4), tmpfs and every other filesystem of the kernel, with its options; propagation \
             (private, slave, shared, unbindable, rec), remount (attributes, rec, options), umount, move (SOURCE is below DIR), ns (SOURCE is an \
-            NSREF, kind=KIND), mask (made unreadable; ro: read-only; optional), lock (as the option, all that is mounted there), rootfs.\n\
+            NSREF, kind=KIND), mask (made unreadable; ro: read-only; optional), lock (as the option, all that is mounted there when the plan is done), rootfs.\n\
             x-mkdir makes the mount point. lock: nobody in the container, its root included, can make it \
             writable again, or uncover what is below the mounts on it.\n\
             rootfs: usr= etc= var= home= root= run= tmp= opt= srv= mnt= (each no, dir, tmpfs, bind, /PATH or fd:NAME, which is \
             MNTFD_NAME; etc also minimal), dev= pts= shm= mqueue= tun= sys= (yes or no), proc= (no, yes, masked), cgroup= (no, ro, rw), nodes=, size= \
-            and others of tmpfs; all of it is locked when the plan is done, unless lock=no.\n\
+            and others of tmpfs; all of it is locked, unless lock=no.\n\
             Exit status: 0, 1 where the plan failed, 2 usage; with PROGRAM its own, 125, 126 or 127."
 )]
 pub struct MountSetup {

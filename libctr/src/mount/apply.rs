@@ -1,17 +1,17 @@
 //! Carrying out a plan: all of it, or nothing.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use nix::unistd::{Gid, Uid, fchown, write};
 
 use super::hold::image;
 use super::journal::{Journal, Record, Step};
+use super::lock::Locks;
 use super::plan::{Device, Line, Op, Owner, Plan, Source};
 use super::resolve::{Root, kind, shown};
 use super::tree::{Attributes, NEEDS_RIGHTS, Tree, detach, has_no_rights, propagate, reconfigure};
@@ -44,11 +44,16 @@ impl Plan {
         let before = root.clone();
         let canceled = || Error::new("carry out plan", "", Errno::ECANCELED);
         let mut work = || {
+            let mut locks = Locks::default();
             for line in &self.lines {
-                let done = if go_on() { line.carry_out(&before, root, &mut journal) } else { Err(canceled()) };
+                let done = match (go_on(), &line.op) {
+                    (false, _) => Err(canceled()),
+                    (true, Op::Lock) => locks.add(line, root),
+                    (true, _) => line.carry_out(&before, root, &mut journal),
+                };
                 done.map_err(|error| error.with_place(&line.place))?;
             }
-            if go_on() { Ok(()) } else { Err(canceled()) }
+            if go_on() { locks.put(root, &mut journal) } else { Err(canceled()) }
         };
         work().map_err(|error| {
             let error = journal.undo(&before, error);
@@ -86,7 +91,7 @@ impl Line {
                 let target =
                     if *mkdir { self.make_mount_point(&tree, root, journal)? } else { Rc::new(self.resolve(root)?) };
                 self.attach(tree, target, root, journal)?;
-                if *lock { self.lock(root, journal) } else { Ok(()) }
+                if *lock { self.lock_own(root, journal) } else { Ok(()) }
             }
             Op::Device(device) => {
                 let tree = bind(device.open()?, false, Attributes::new(&["nosuid", "noexec"])?, path)?;
@@ -175,7 +180,8 @@ impl Line {
                 };
                 self.attach(tree, target, root, journal)
             }
-            Op::Lock { .. } => self.lock(root, journal),
+            // see Plan::carry_out
+            Op::Lock => Ok(()),
             Op::Umount => {
                 let mounted = self.mounted(root)?;
                 let on_root = place(&mounted).context("stat", shown(path))? == root.place();
@@ -188,7 +194,7 @@ impl Line {
         }
     }
 
-    fn resolve(&self, root: &Root) -> Result<OwnedFd> {
+    pub(super) fn resolve(&self, root: &Root) -> Result<OwnedFd> {
         root.resolve(&self.target).context("open mount point", shown(&self.target)).map_err(|error| {
             match error.errno() {
                 Errno::ENOENT => error.with_hint("x-mkdir makes it"),
@@ -207,7 +213,7 @@ impl Line {
     }
 
     /// What is mounted at the target, on top.
-    fn mounted(&self, root: &Root) -> Result<OwnedFd> {
+    pub(super) fn mounted(&self, root: &Root) -> Result<OwnedFd> {
         let root = root.topmost().context("open root", "")?;
         root.resolve(&self.target).context("open", shown(&self.target))
     }
@@ -220,7 +226,13 @@ impl Line {
         Ok(Rc::new(root.make_file(&self.target, Mode::from_bits_retain(0o644), journal)?.0))
     }
 
-    fn attach(&self, tree: Tree, target: Rc<OwnedFd>, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
+    pub(super) fn attach(
+        &self,
+        tree: Tree,
+        target: Rc<OwnedFd>,
+        root: &mut Root,
+        journal: &mut Journal<'_>,
+    ) -> Result<()> {
         self.put(tree, target, root, journal).map(drop)
     }
 
@@ -247,75 +259,15 @@ impl Line {
         }
         Ok(())
     }
-
-    /// Puts a locked copy in the place of what is mounted at the target.
-    fn lock(&self, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
-        let path = self.target.as_path();
-        let mounted = self.mounted(root)?;
-        let at = place(&mounted).context("stat", shown(path))?;
-        // below the root's copy the original goes with the old root
-        if at == root.place() {
-            let locked = self.locked(&mounted, root)?;
-            return self.attach(locked, Rc::new(mounted), root, journal);
-        }
-        if !at.is_root {
-            return Err(Error::new("lock mount at", shown(path), Errno::EINVAL).with_hint(NO_MOUNT_POINT));
-        }
-        let locked = self.locked(&mounted, root)?;
-        let of_plan = journal.has(at.mount);
-        if !of_plan {
-            // it comes back, as a copy, if the plan fails
-            let original = Tree::copy(&mounted).context("copy mount at", shown(path))?;
-            let mount = place(&locked).context("stat", shown(path))?.mount;
-            journal.add(Step::Replaced { path: path.to_owned(), mount, original: Some(original) });
-        }
-        // elsewhere it would be seen when the copy is unmounted
-        detach(&mounted).context("detach unlocked mount from", shown(path)).map_err(|error| {
-            if !of_plan {
-                journal.forget_last();
-            }
-            explain_mount_point(error)
-        })?;
-        let target = Rc::new(self.resolve(root)?);
-        if of_plan {
-            return self.attach(locked, target, root, journal);
-        }
-        locked.attach(target.as_fd()).context("mount at", shown(path))
-    }
-
-    /// A locked copy of what is mounted at the target.
-    fn locked(&self, mounted: &OwnedFd, root: &Root) -> Result<Tree> {
-        let path = self.target.as_path();
-        let copy = || -> nix::Result<Tree> {
-            if is_directory(mounted) {
-                return Tree::locked(mounted.as_fd());
-            }
-            // a file is found again by its name in the other mount namespace
-            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::ENOTDIR) };
-            let (parent, name) = (root.resolve(parent)?, CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?);
-            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            if place(openat(&parent, name.as_c_str(), flags, Mode::empty())?)? != place(mounted)? {
-                return Err(Errno::ELOOP);
-            }
-            Tree::locked_at(parent.as_fd(), &name)
-        };
-        copy().context("lock mount at", shown(path)).map_err(|error| match error.errno() {
-            Errno::ENOSPC | Errno::EPERM => error.with_hint(
-                "this needs a user namespace for a moment (see user.max_user_namespaces): lock=no for rootfs and masked, else \
-                 leave out lock",
-            ),
-            _ => error,
-        })
-    }
 }
 
-fn is_directory(fd: impl AsFd) -> bool {
+pub(super) fn is_directory(fd: impl AsFd) -> bool {
     kind(fd).is_ok_and(|kind| kind == SFlag::S_IFDIR)
 }
 
-const NO_MOUNT_POINT: &str = "it is no mount point, or locked by a more privileged mount namespace";
+pub(super) const NO_MOUNT_POINT: &str = "it is no mount point, or locked by a more privileged mount namespace";
 
-fn explain_mount_point(error: Error) -> Error {
+pub(super) fn explain_mount_point(error: Error) -> Error {
     match error.errno() {
         Errno::EINVAL => error.with_hint(NO_MOUNT_POINT),
         Errno::EPERM => error.with_hint(NEEDS_RIGHTS),

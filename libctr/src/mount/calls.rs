@@ -11,15 +11,15 @@ impl Plan {
     /// The system calls that carry the plan out, one a line, in order: `NAME(WHAT)`. Opening a target is one line, however many
     /// directories it is in; what happens only where something is missing, or of some kind, says so.
     pub fn system_calls(&self) -> String {
-        let mut known = Known { dirs: vec![PathBuf::new()], mounts: Vec::new() };
-        self.lines.iter().flat_map(|line| line.system_calls(&mut known)).map(|call| format!("{call}\n")).collect()
+        let mut known = vec![PathBuf::new()];
+        let (locks, others): (Vec<&Line>, _) = self.lines.iter().partition(|line| matches!(line.op, Op::Lock));
+        others
+            .into_iter()
+            .chain(locks)
+            .flat_map(|line| line.system_calls(&mut known))
+            .map(|call| format!("{call}\n"))
+            .collect()
     }
-}
-
-/// What is there since a line before.
-struct Known {
-    dirs: Vec<PathBuf>,
-    mounts: Vec<PathBuf>,
 }
 
 fn new_filesystem(fstype: &str, options: &[Pair], attributes: Attributes) -> Vec<String> {
@@ -56,7 +56,8 @@ fn give(target: &str, owner: Owner, mode: u32) -> Vec<String> {
 }
 
 impl Line {
-    fn system_calls(&self, known: &mut Known) -> Vec<String> {
+    /// `known` are the directories that are there since a line before.
+    fn system_calls(&self, known: &mut Vec<PathBuf>) -> Vec<String> {
         let target = shown(&self.target);
         let on_root = target == "/";
         let attributes = |source: &str, attributes: &Attributes, recursive: bool| {
@@ -65,28 +66,14 @@ impl Line {
         };
         let open = || format!("openat2({target}, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS)");
         let relative = self.target.strip_prefix("/").unwrap_or(&self.target);
-        let mounts = matches!(
-            self.op,
-            Op::Filesystem { .. }
-                | Op::Bind { .. }
-                | Op::Device(_)
-                | Op::Image { .. }
-                | Op::Namespace(..)
-                | Op::Move(_)
-                | Op::Mask { .. }
-        );
-        let of_plan = known.mounts.iter().any(|mount| mount == relative) || mounts;
-        if mounts {
-            known.mounts.push(relative.to_owned());
-        }
         let mut parents = || {
             let mut parents: Vec<&Path> = relative.ancestors().skip(1).collect();
             parents.reverse();
-            parents.retain(|parent| !known.dirs.iter().any(|dir| dir == parent));
-            known.dirs.extend(parents.iter().map(|parent| parent.to_path_buf()));
+            parents.retain(|parent| !known.iter().any(|dir| dir == parent));
+            known.extend(parents.iter().map(|parent| parent.to_path_buf()));
             let new = parents.iter().map(|parent| format!("mkdirat({}, 755) where it is missing", shown(parent)));
             let calls: Vec<String> = new.collect();
-            known.dirs.push(relative.to_owned());
+            known.push(relative.to_owned());
             calls
         };
         let mut make = |made: bool, what: &str| {
@@ -98,20 +85,10 @@ impl Line {
         };
         let attach = || format!("move_mount({target})");
         let unmount = || vec!["clone3()".to_owned(), format!("umount2({target}, MNT_DETACH)")];
-        let lock = || {
-            let mut calls = vec![
-                open(),
-                "clone3()".to_owned(),
-                "unshare(CLONE_NEWUSER|CLONE_NEWNS)".to_owned(),
-                format!("open_tree({target}, OPEN_TREE_CLONE|AT_RECURSIVE)"),
-            ];
-            if !on_root {
-                calls.extend((!of_plan).then(|| format!("open_tree({target}, OPEN_TREE_CLONE|AT_RECURSIVE)")));
-                calls.extend(unmount());
-                calls.push(open());
-            }
-            calls.push(attach());
-            calls
+        let locked_copy = || {
+            [open(), "clone3()".to_owned(), "unshare(CLONE_NEWUSER|CLONE_NEWNS)".to_owned()]
+                .into_iter()
+                .chain([format!("open_tree({target}, OPEN_TREE_CLONE|AT_RECURSIVE)")])
         };
         let mut calls = Vec::new();
         match &self.op {
@@ -135,7 +112,12 @@ impl Line {
                 calls.extend(make(*mkdir, "mkdirat"));
                 calls.push(attach());
                 if *locked {
-                    calls.extend(lock());
+                    calls.extend(locked_copy());
+                    if !on_root {
+                        calls.extend(unmount());
+                        calls.push(open());
+                    }
+                    calls.push(attach());
                 }
             }
             Op::Device(device) => {
@@ -217,7 +199,12 @@ impl Line {
                 calls.extend(copy("/dev/null", false, null).iter().map(|call| format!("{call} if it is none")));
                 calls.push(attach());
             }
-            Op::Lock { .. } => calls.extend(lock()),
+            Op::Lock if on_root => calls.extend(locked_copy().chain([attach()])),
+            Op::Lock => {
+                calls.extend(locked_copy());
+                calls.push(format!("move_mount({target}, MOVE_MOUNT_BENEATH)"));
+                calls.extend(unmount());
+            }
         }
         if let Op::Mask { optional: true, .. } = self.op {
             calls.iter_mut().skip(1).for_each(|call| call.push_str(" if it is there"));

@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::AtFlags;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::{SFlag, fstatat};
 use nix::sys::uio::pread;
 use nix::unistd::{UnlinkatFlags, unlinkat, write};
 
@@ -28,17 +30,22 @@ pub(super) enum Step {
         to: PathBuf,
         mount: u64,
     },
-    /// In the place of a mount that was there before, of which `original` is a copy.
-    Replaced {
-        path: PathBuf,
-        mount: u64,
-        original: Option<Tree>,
-    },
-    /// A file, a directory or a link: its device and inode, where those are known already.
+    Locked(Lock),
+    /// A file, a directory or a link: its device and inode; without them it is about to be made.
     Made {
         path: PathBuf,
         file: Option<((u32, u32), u64)>,
     },
+}
+
+/// A copy beneath a mount, or in its place.
+#[derive(Debug)]
+pub(super) struct Lock {
+    path: PathBuf,
+    mount: u64,
+    original: u64,
+    /// Whether the original is the plan's.
+    own: bool,
 }
 
 /// What a plan does, written down as it does it, so that another process can undo it should the one that carries it out be
@@ -141,12 +148,11 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// Whether it is the plan that has mounted this.
-    pub(super) fn has(&self, wanted: u64) -> bool {
-        self.steps.iter().any(|step| match step {
-            Step::Mounted { mount, .. } | Step::Replaced { mount, .. } => *mount == wanted,
-            _ => false,
-        })
+    /// Before `mount`, a locked copy, is put where `original` is.
+    pub(super) fn add_lock(&mut self, path: &Path, mount: u64, original: u64) {
+        let is_original = |step: &Step| matches!(step, Step::Mounted { mount, .. } if *mount == original);
+        let own = self.steps.iter().any(is_original);
+        self.add(Step::Locked(Lock { path: path.to_owned(), mount, original, own }));
     }
 
     /// The number of steps so far.
@@ -174,11 +180,27 @@ pub fn could_not(left: &[String]) -> String {
 
 fn undo(steps: Vec<Step>, root: &Root) -> Vec<String> {
     let mut left = Vec::new();
-    for step in steps.into_iter().rev() {
+    let (mut locks, mut rest) = (Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::Locked(lock) => locks.push(lock),
+            other => rest.push(other),
+        }
+    }
+    // what was mounted on the root later is gone
+    let topmost = || root.topmost();
+    let mut uncovered = || locks.retain(|lock| topmost().and_then(|root| lock.take_away(&root)) != Ok(true));
+    uncovered();
+    for step in rest.into_iter().rev() {
         let what = step.what();
-        // what was mounted on the root later is gone
-        if root.topmost().and_then(|root| step.undo(&root)).is_err() {
+        if topmost().and_then(|root| step.undo(&root)).is_err() {
             left.push(what);
+        }
+        uncovered();
+    }
+    for lock in locks {
+        if topmost().and_then(|root| lock.undo(&root)).is_err() {
+            left.push(format!("lock of {}", shown(&lock.path)));
         }
     }
     left
@@ -196,12 +218,41 @@ fn find(root: &Root, path: &Path, mount: u64) -> nix::Result<Option<OwnedFd>> {
     }
 }
 
+fn is_empty_file(parent: &OwnedFd, name: &CStr) -> nix::Result<bool> {
+    let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG && stat.st_size == 0)
+}
+
+impl Lock {
+    /// Detaches the copy where nothing is on top of it and the original is the plan's, or elsewhere; says whether it did.
+    fn take_away(&self, root: &Root) -> nix::Result<bool> {
+        match find(root, &self.path, self.mount)? {
+            Some(copy) if self.own || is_attached(self.original) => detach(copy).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// When all that was done in the original is undone, another copy of it can be in its place, with none beneath.
+    fn undo(&self, root: &Root) -> nix::Result<()> {
+        match find(root, &self.path, self.original)? {
+            _ if !is_attached(self.mount) => Ok(()),
+            Some(original) => {
+                let copy = Tree::copy(&original)?;
+                detach(original)?;
+                find(root, &self.path, self.mount)?.map_or(Ok(()), detach)?;
+                copy.attach(root.resolve(&self.path)?)
+            }
+            None => Err(Errno::ENOENT),
+        }
+    }
+}
+
 impl Step {
     fn what(&self) -> String {
         match self {
             Step::Mounted { path, .. } => format!("mount at {}", shown(path)),
             Step::Moved { from, to, .. } => format!("move of {} to {}", shown(from), shown(to)),
-            Step::Replaced { path, .. } => format!("lock of {}", shown(path)),
+            Step::Locked(Lock { path, .. }) => format!("lock of {}", shown(path)),
             Step::Made { path, .. } => shown(path),
         }
     }
@@ -209,15 +260,13 @@ impl Step {
     fn undo(self, root: &Root) -> nix::Result<()> {
         match self {
             Step::Mounted { path, mount } => find(root, &path, mount)?.map_or(Ok(()), detach),
-            Step::Moved { from, to, mount } => match find(root, &to, mount)? {
-                Some(mounted) => Tree::from_fd(mounted).attach(root.resolve(&from)?),
-                None => Ok(()),
+            Step::Moved { from, to, mount } => match find(root, &to, mount) {
+                Ok(Some(mounted)) => Tree::from_fd(mounted).attach(root.resolve(&from)?),
+                // it was not moved yet
+                _ if matches!(find(root, &from, mount), Ok(Some(_))) => Ok(()),
+                other => Err(other.err().unwrap_or(Errno::ENOENT)),
             },
-            Step::Replaced { path, mount, original } => {
-                let original = original.ok_or(Errno::ENOENT)?;
-                find(root, &path, mount)?.map_or(Ok(()), detach)?;
-                original.attach(root.resolve(&path)?)
-            }
+            Step::Locked(lock) => lock.undo(root),
             Step::Made { path, file } => {
                 let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
                 let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
@@ -225,7 +274,10 @@ impl Step {
                 match there {
                     Ok((place, parent)) if file.is_none_or(|file| file == (place.device, place.inode)) => {
                         match unlinkat(&parent, name.as_c_str(), UnlinkatFlags::RemoveDir) {
-                            Err(Errno::ENOTDIR) => unlinkat(&parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir),
+                            // where it was not yet seen it is the plan's only if nobody has put anything into it
+                            Err(Errno::ENOTDIR) if file.is_some() || is_empty_file(&parent, &name)? => {
+                                unlinkat(&parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir)
+                            }
                             other => other,
                         }
                     }
@@ -241,7 +293,9 @@ impl Step {
         match self {
             Step::Mounted { path: at, mount } => format!("mounted {mount} /{}\n", path(at)),
             Step::Moved { from, to, mount } => format!("moved {mount} /{} /{}\n", path(from), path(to)),
-            Step::Replaced { path: at, mount, .. } => format!("replaced {mount} /{}\n", path(at)),
+            Step::Locked(Lock { path: at, mount, original, own }) => {
+                format!("locked {mount} /{} {original} {}\n", path(at), u8::from(*own))
+            }
             Step::Made { path: at, file: None } => format!("make 0 /{}\n", path(at)),
             Step::Made { path: at, file: Some(((major, minor), inode)) } => {
                 format!("made {inode} /{} {major} {minor}\n", path(at))
@@ -257,7 +311,12 @@ impl Step {
         Some(match fields.as_slice() {
             [b"mounted", mount, at] => Step::Mounted { path: path(at)?, mount: number(mount)? },
             [b"moved", mount, from, to] => Step::Moved { from: path(from)?, to: path(to)?, mount: number(mount)? },
-            [b"replaced", mount, at] => Step::Replaced { path: path(at)?, mount: number(mount)?, original: None },
+            [b"locked", mount, at, original, own] => Step::Locked(Lock {
+                path: path(at)?,
+                mount: number(mount)?,
+                original: number(original)?,
+                own: number(own)? != 0,
+            }),
             [b"make", _, at] => Step::Made { path: path(at)?, file: None },
             [b"made", inode, at, major, minor] => {
                 let device = (number(major)? as u32, number(minor)? as u32);
@@ -278,7 +337,7 @@ mod tests {
         for step in [
             Step::Mounted { path: path(), mount: u64::MAX },
             Step::Moved { from: path(), to: "/".into(), mount: 1 },
-            Step::Replaced { path: path(), mount: 2, original: None },
+            Step::Locked(Lock { path: path(), mount: 2, original: 3, own: true }),
             Step::Made { path: path(), file: None },
             Step::Made { path: path(), file: Some(((8, 1), 7)) },
         ] {

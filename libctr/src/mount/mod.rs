@@ -14,6 +14,7 @@ mod apply;
 mod calls;
 mod hold;
 mod journal;
+mod lock;
 pub(crate) mod options;
 mod plan;
 mod remount;

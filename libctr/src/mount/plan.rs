@@ -71,8 +71,8 @@ pub(super) enum Op {
     Move(PathBuf),
     /// Hide what is there, or make it read-only.
     Mask { optional: bool, read_only: bool },
-    /// Make what is mounted there, and all below, unchangeable: of a whole root, when all of the plan is done.
-    Lock { last: bool },
+    /// Make what is mounted there, and all below, unchangeable, when all else of the plan is done.
+    Lock,
 }
 
 /// Where a bind mount comes from.
@@ -154,12 +154,7 @@ impl Plan {
                 let error = Error::invalid("use source", format_args!("fd:{number}"), reason);
                 return Err(error.with_place(&line.place));
             }
-            let is_last = |line: &Line| matches!(line.op, Op::Lock { last: true });
-            let end = match is_last(&line) {
-                true => self.lines.len(),
-                false => self.lines.iter().rposition(|line| !is_last(line)).map_or(0, |index| index + 1),
-            };
-            self.lines.insert(end, line);
+            self.lines.push(line);
         }
         Ok(())
     }
@@ -343,7 +338,7 @@ fn operations(source: &std::ffi::OsStr, target: &Path, kind: &str, given: &mut O
         "move" => one(Op::Move(source.into())),
         "mask" => one(Op::Mask { optional: given.flag("optional"), read_only: given.flag("ro") }),
         "proc" | "sysfs" if given.has("masked") => masked(source, target, kind, given),
-        "lock" => one(Op::Lock { last: false }),
+        "lock" => one(Op::Lock),
         "rootfs" => rootfs::expand(target, given),
         _ => one(filesystem(source, kind, given)?),
     }
@@ -373,7 +368,7 @@ fn masked(source: &std::ffi::OsStr, target: &Path, kind: &str, given: &mut Optio
     let lock = given.yes("lock", true)?;
     let mut ops = vec![(target.to_owned(), filesystem(source, kind, given)?)];
     ops.extend(masks(target, kind));
-    ops.extend(lock.then(|| (target.to_owned(), Op::Lock { last: false })));
+    ops.extend(lock.then(|| (target.to_owned(), Op::Lock)));
     Ok(ops)
 }
 
@@ -528,7 +523,7 @@ impl fmt::Display for Line {
                 flags(&[(*optional, "optional"), (*read_only, "ro")]);
                 ("none".to_owned(), "mask".to_owned())
             }
-            Op::Lock { .. } => ("none".to_owned(), "lock".to_owned()),
+            Op::Lock => ("none".to_owned(), "lock".to_owned()),
         };
         write!(f, "{source} {target} {kind} {}", words.join(",")).and(Ok(()))
     }

@@ -166,7 +166,7 @@ pub(super) fn expand(target: &Path, given: &mut Options) -> Result<Vec<(PathBuf,
         ops.push(dir("dev", 0o755));
     }
     if lock {
-        ops.push((target.to_owned(), Op::Lock { last: true }));
+        ops.push((target.to_owned(), Op::Lock));
     }
     Ok(ops)
 }

@@ -18,9 +18,9 @@ use crate::sys;
 use crate::sys::mount::{
     AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, Config, FSPICK_EMPTY_PATH, MOUNT_ATTR__ATIME, MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID,
-    MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME, MOVE_MOUNT_F_EMPTY_PATH,
-    MOVE_MOUNT_T_EMPTY_PATH, OPEN_TREE_CLONE, fsconfig, fsmount, fsopen, fspick, mount_attr, mount_setattr, move_mount,
-    open_tree, place,
+    MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME, MOVE_MOUNT_BENEATH,
+    MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, OPEN_TREE_CLONE, fsconfig, fsmount, fsopen, fspick, mount_attr,
+    mount_setattr, move_mount, open_tree, place,
 };
 
 /// An option of a filesystem.
@@ -302,6 +302,15 @@ impl Tree {
         Ok(())
     }
 
+    /// Attaches it where the mount is whose root `top` is, on top there, beneath that (Linux 6.5).
+    ///
+    /// # Errors
+    /// EINVAL: older, `top` is covered, or locked by a more privileged mount namespace, or propagation would show it twice.
+    pub(super) fn attach_beneath(&self, top: impl AsFd) -> nix::Result<()> {
+        let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | MOVE_MOUNT_BENEATH;
+        move_mount(&self.fd, c"", top, c"", flags)
+    }
+
     /// A copy of the tree that is mounted at `mounted`, a directory, which the caller itself cannot change any more: what is
     /// read-only stays so, what is mounted on it stays, for all who are not more privileged than the caller.
     ///
@@ -311,12 +320,13 @@ impl Tree {
     /// # Errors
     /// ENOSPC, EPERM: no user namespace can be made. ENOTDIR: not a directory.
     #[doc(alias = "MNT_LOCK_READONLY")]
-    pub fn locked(mounted: BorrowedFd<'_>) -> nix::Result<Tree> {
+    pub fn locked(mounted: impl AsFd) -> nix::Result<Tree> {
         Tree::locked_at(mounted, c".")
     }
 
     /// As [`Tree::locked`], of what is mounted at `name`, a file perhaps, in the directory `dir`.
-    pub(super) fn locked_at(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<Tree> {
+    pub(super) fn locked_at(dir: impl AsFd, name: &CStr) -> nix::Result<Tree> {
+        let dir = dir.as_fd();
         let go = || {
             fchdir(dir)?;
             unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
@@ -452,7 +462,7 @@ pub(super) fn with_path(fd: BorrowedFd<'_>, call: impl Fn(&CStr) -> nix::Result<
         call(&name)
     };
     let child = || go().map_or_else(|errno| errno as i32, |()| 0);
-    let (_, pidfd) = sys::clone::clone3(CloneFlags::empty(), None, child)?;
+    let (_, pidfd) = sys::clone::helper(child)?;
     loop {
         match sys::clone::wait_exit(&pidfd) {
             Ok((libc::CLD_EXITED, 0)) => return Ok(()),

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::prctl::{set_dumpable, set_pdeathsig};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -35,12 +35,16 @@ pub fn clone3(
 }
 
 /// As [`clone3`] in no new namespaces, for a child of which the rest of the program needs to know nothing: its end sends no
-/// SIGCHLD, and [`wait_exit`] learns of it also where SIGCHLD is ignored.
+/// SIGCHLD, and [`wait_exit`] learns of it also where SIGCHLD is ignored. No signal that is sent to the process group runs the
+/// caller's handlers in it.
 ///
 /// # Errors
 /// Those of clone3(2).
 pub(crate) fn helper(child: impl FnOnce() -> i32) -> nix::Result<(Pid, OwnedFd)> {
-    clone_with(0, 0, None, child)
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let started = clone_with(0, 0, None, child);
+    before.thread_set_mask()?;
+    started
 }
 
 /// What a short-lived child opens, where it puts itself first: in a namespace, for example, that the caller must not enter. The inner

@@ -1,0 +1,163 @@
+//! `lock`: locked copies in the places of mounts, when all else of a plan is done, so that what is undone before is the original.
+
+use std::cmp::Reverse;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+use super::apply::{NO_MOUNT_POINT, explain_mount_point, is_directory};
+use super::journal::Journal;
+use super::plan::Line;
+use super::resolve::{Root, shown};
+use super::tree::{Tree, detach, is_attached};
+use crate::error::{Context, Errno, Error, Result};
+use crate::sys::mount::{Place, place};
+
+/// The mounts that lines of a plan want locked.
+#[derive(Default)]
+pub(super) struct Locks<'a>(Vec<Wanted<'a>>);
+
+struct Wanted<'a> {
+    line: &'a Line,
+    at: Place,
+}
+
+/// What is to be put in the place of what.
+struct Copy<'a> {
+    line: &'a Line,
+    at: Place,
+    original: OwnedFd,
+    copy: Tree,
+}
+
+impl<'a> Locks<'a> {
+    /// What is mounted at the target of `line` now is to be locked.
+    pub(super) fn add(&mut self, line: &'a Line, root: &Root) -> Result<()> {
+        let at = place(line.mounted(root)?).context("stat", shown(&line.target))?;
+        if !at.is_root && at != root.place() {
+            return Err(Error::new("lock mount at", shown(&line.target), Errno::EINVAL).with_hint(NO_MOUNT_POINT));
+        }
+        if self.0.iter().all(|other| other.at != at) {
+            self.0.push(Wanted { line, at });
+        }
+        Ok(())
+    }
+
+    /// Puts the copies in their places: all of them, or the originals are still there for the journal to undo what is in them,
+    /// unless one of the last calls fails that cannot.
+    pub(super) fn put(mut self, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
+        // what is in the root is locked with it
+        if let Some(whole) = self.0.iter().rposition(|wanted| wanted.at == root.place()) {
+            self.0 = vec![self.0.swap_remove(whole)];
+        }
+        // an inner one is put back before the outer one is copied to be put back
+        self.0.sort_by_key(|wanted| Reverse(wanted.line.target.components().count()));
+        let at_line = |line: &'a Line| move |error: Error| error.with_place(&line.place);
+        let copy = |wanted: &Wanted<'a>| wanted.copy(root).map_err(at_line(wanted.line));
+        let copies = self.0.iter().map(copy).collect::<Result<Vec<_>>>()?;
+        let (mut beneath, mut instead) = (Vec::new(), Vec::new());
+        for copy in copies {
+            let line = copy.line;
+            if copy.at == root.place() {
+                // below the root's copy the original goes with the old root
+                line.attach(copy.copy, Rc::new(copy.original), root, journal).map_err(at_line(line))?;
+            } else if copy.put_beneath(journal).map_err(at_line(line))? {
+                beneath.push(copy);
+            } else {
+                instead.push(copy);
+            }
+        }
+        instead.iter().try_for_each(|copy| copy.replace(root).map_err(at_line(copy.line)))?;
+        beneath.iter().try_for_each(|copy| copy.detach_original().map_err(at_line(copy.line)))
+    }
+}
+
+impl<'a> Wanted<'a> {
+    fn copy(&self, root: &Root) -> Result<Copy<'a>> {
+        let Wanted { line, at } = *self;
+        let path = line.target.as_path();
+        let original = line.mounted(root)?;
+        if place(&original).context("stat", shown(path))? != at {
+            return Err(Error::new("lock mount at", shown(path), Errno::EBUSY)
+                .with_reason("a later line has mounted something over it, or moved or unmounted it"));
+        }
+        Ok(Copy { line, at, copy: line.locked_copy(&original, root)?, original })
+    }
+}
+
+impl Copy<'_> {
+    /// Puts the copy beneath the original; `false` where that cannot be done.
+    fn put_beneath(&self, journal: &mut Journal<'_>) -> Result<bool> {
+        let path = self.line.target.as_path();
+        journal.add_lock(path, place(&self.copy).context("stat", shown(path))?.mount, self.at.mount);
+        match self.copy.attach_beneath(&self.original) {
+            // before Linux 6.5, and where propagation would show it twice
+            Err(Errno::EINVAL) => Ok(false),
+            other => other.context("mount beneath", shown(path)).map_err(explain_mount_point).map(|()| true),
+        }
+    }
+
+    /// Puts the copy where the original is, in two steps.
+    fn replace(&self, root: &Root) -> Result<()> {
+        let path = self.line.target.as_path();
+        let back = Tree::copy(&self.original).context("copy mount at", shown(path))?;
+        self.detach_original()?;
+        let target = self.line.resolve(root)?;
+        self.copy.attach(&target).context("mount at", shown(path)).map_err(|error| match back.attach(&target) {
+            Ok(()) => error,
+            Err(errno) => error.with_hint(format!("what was mounted there could not be put back: {errno}")),
+        })
+    }
+
+    /// Elsewhere it would be seen when the copy is unmounted.
+    fn detach_original(&self) -> Result<()> {
+        match detach(&self.original) {
+            // it was below another
+            Err(_) if !is_attached(self.at.mount) => Ok(()),
+            other => other.context("detach unlocked mount from", shown(&self.line.target)).map_err(explain_mount_point),
+        }
+    }
+}
+
+impl Line {
+    /// Puts a locked copy in the place of what this line has just mounted at its target.
+    pub(super) fn lock_own(&self, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
+        let mounted = self.mounted(root)?;
+        let at = place(&mounted).context("stat", shown(&self.target))?;
+        let copy = self.locked_copy(&mounted, root)?;
+        if at == root.place() {
+            return self.attach(copy, Rc::new(mounted), root, journal);
+        }
+        detach(&mounted).context("detach unlocked mount from", shown(&self.target)).map_err(explain_mount_point)?;
+        self.attach(copy, Rc::new(self.resolve(root)?), root, journal)
+    }
+
+    /// A locked copy of what is mounted, on top, at the target.
+    fn locked_copy(&self, mounted: &OwnedFd, root: &Root) -> Result<Tree> {
+        let path = self.target.as_path();
+        let copy = || -> nix::Result<Tree> {
+            if is_directory(mounted) {
+                return Tree::locked(mounted);
+            }
+            // a file is found again by its name in the other mount namespace
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::ENOTDIR) };
+            let (parent, name) = (root.resolve(parent)?, CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?);
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            if place(openat(&parent, name.as_c_str(), flags, Mode::empty())?)? != place(mounted)? {
+                return Err(Errno::ELOOP);
+            }
+            Tree::locked_at(&parent, &name)
+        };
+        copy().context("lock mount at", shown(path)).map_err(|error| match error.errno() {
+            Errno::ENOSPC | Errno::EPERM => error.with_hint(
+                "this needs a user namespace for a moment (see user.max_user_namespaces): lock=no for rootfs and masked, else \
+                 leave out lock",
+            ),
+            _ => error,
+        })
+    }
+}
