@@ -21,7 +21,7 @@ if [ ! -e "$state/app.squashfs" ]; then
 fi
 
 # /var belongs to root on the host, and to the container's root inside
-export CTR_HOLD="--image $state/app.squashfs=APP,nosuid,nodev --bind $state/var-$CTR_NAME=VAR,nosuid,nodev,idmap=env:NSFD_USER"
+export CTR_HOLD="--image $state/app.squashfs=APP --bind $state/var-$CTR_NAME=VAR,idmap=env:NSFD_USER"
 export CTR_KEEP=,env:MNTFD_APP,env:MNTFD_VAR
 export CTR_PLAN='none / rootfs usr=fd:APP,etc=minimal,var=fd:VAR,tmp=tmpfs'
 exec "${0%/*}/container.sh" "$@"

@@ -413,6 +413,27 @@ fn what_a_lock_was_for_must_still_be_there() {
 }
 
 #[test]
+fn a_program_that_cannot_be_executed_leaves_nothing_mounted() {
+    let run = arena(
+        "mkdir -p /tmp/r/a; mount -t tmpfs a /tmp/r/a; cd /tmp; printf '#!/no/such' >prog; chmod +x prog; state() { cut -d' ' -f4- /proc/self/mountinfo; find /tmp; }; state >/run/1; \
+         for prog in /no/such /tmp ./prog; do mount-setup --root r -e 'x /b tmpfs x-mkdir' -e 'x /a/c tmpfs x-mkdir' -e 'none / lock' -- $prog; echo $?; state >/run/2; diff /run/1 /run/2; done; \
+         umount r/a; rm -r r prog /run/1 /run/2",
+    );
+    assert_eq!(run.words(), ["127", "126", "127"], "{}{}", run.stdout, run.stderr);
+    assert!(!run.stderr.contains("undone"), "{}", run.stderr);
+}
+
+#[test]
+fn a_tree_by_descriptor_has_no_devices_and_no_set_id_programs_in_a_root() {
+    let run = arena(
+        "mkdir -p /tmp/t /tmp/r; mknod /tmp/t/null c 1 3; cp /usr/bin/id /tmp/t/; chmod u+s /tmp/t/id; mount -o remount,dev,suid /tmp; \
+         mntfd-create --bind /tmp/t=T --bind /tmp/t=U -- mount-setup --root /tmp/r -e 'none / rootfs usr=fd:T,opt=fd:U,mqueue=no' -- \
+         sh -c 'for d in usr opt; do true 2>/dev/null >/tmp/r/$d/null || echo none; setpriv --reuid 1 /tmp/r/$d/id -u; done; umount -l /tmp/r'; rm -r /tmp/t /tmp/r",
+    );
+    assert_eq!(run.words(), ["none", "1", "none", "1"], "{}", run.stderr);
+}
+
+#[test]
 fn killed_at_any_call_it_leaves_what_was_there() {
     // the worker, on its way into each of its calls that change mounts
     let run = arena(

@@ -38,7 +38,8 @@ use crate::cli::{Chain, Failure, Tool, become_program, complain, print, usage};
             rootfs: usr= etc= var= home= root= run= tmp= opt= srv= mnt= (each no, dir, tmpfs, bind, /PATH or fd:NAME, which is \
             MNTFD_NAME; etc also minimal), dev= pts= shm= mqueue= tun= sys= (yes or no), proc= (no, yes, masked), cgroup= (no, ro, rw), nodes=, size= \
             and others of tmpfs; all of it is locked, unless lock=no.\n\
-            Exit status: 0, 1 where the plan failed, 2 usage; with PROGRAM its own, 125, 126 or 127."
+            Exit status: 0, 1 where the plan failed, 2 usage; with PROGRAM its own, 125, 126 or 127. What the plan did is undone where PROGRAM \
+            cannot be executed."
 )]
 pub struct MountSetup {
     /// the directory that TARGETs are below; / by default
@@ -85,7 +86,8 @@ impl Tool for MountSetup {
             print(&if self.expand { plan.to_string() } else { plan.system_calls() })?;
             return Ok(());
         }
-        carry_out(&plan, &Root::open(&self.root)?)?;
+        let root = Root::open(&self.root)?;
+        let record = carry_out(&plan, &root)?;
         match program {
             Some(mut program) => {
                 let used: Vec<_> = plan.descriptors().collect();
@@ -93,7 +95,14 @@ impl Tool for MountSetup {
                     libctr::sys::fd::set_cloexec(*number, true).context("mark close-on-exec", number)?;
                 }
                 program.forget_descriptors(|number| !used.contains(&number));
-                Err(become_program(program))
+                match become_program(program) {
+                    // nothing is left of what it was for
+                    Failure::Program(error) => Err(Failure::Program(match record.undo(&root)? {
+                        left if left.is_empty() => error,
+                        left => error.with_hint(could_not(&left)),
+                    })),
+                    other => Err(other),
+                }
             }
             None => Ok(()),
         }
@@ -105,7 +114,7 @@ const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Si
 
 /// Carries the plan out in a child that outlives this process if need be, and that no signal of the terminal reaches. Whichever
 /// of the two is killed meanwhile, the other undoes what is done; and this one, asked to end, ends when that is done.
-fn carry_out(plan: &Plan, root: &Root) -> Result<(), Failure> {
+fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
     let parent = pidfd_open(getpid()).context("open process", getpid())?;
     // a caller that ignores SIGCHLD must not lose us the status
     set_default(libc::SIGCHLD).context("reset disposition of", "SIGCHLD")?;
@@ -171,5 +180,5 @@ fn carry_out(plan: &Plan, root: &Root) -> Result<(), Failure> {
         Ended::Signaled(signal).mirror();
     }
     set_mask(&before).context("restore signal mask", "")?;
-    result
+    result.map(|()| record)
 }

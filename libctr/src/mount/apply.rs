@@ -53,7 +53,7 @@ impl Plan {
                 };
                 done.map_err(|error| error.with_place(&line.place))?;
             }
-            if go_on() { locks.put(root, &mut journal) } else { Err(canceled()) }
+            if go_on() { locks.put(&before, root, &mut journal) } else { Err(canceled()) }
         };
         work().map_err(|error| {
             let error = journal.undo(&before, error);

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
@@ -48,8 +48,8 @@ impl<'a> Locks<'a> {
     }
 
     /// Puts the copies in their places: all of them, or the originals are still there for the journal to undo what is in them,
-    /// unless one of the last calls fails that cannot.
-    pub(super) fn put(mut self, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
+    /// unless one of the last calls fails that cannot. The plan began with `first` as its root.
+    pub(super) fn put(mut self, first: &Root, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
         // what is in the root is locked with it
         if let Some(whole) = self.0.iter().rposition(|wanted| wanted.at == root.place()) {
             self.0 = vec![self.0.swap_remove(whole)];
@@ -62,11 +62,18 @@ impl<'a> Locks<'a> {
         let (mut beneath, mut instead) = (Vec::new(), Vec::new());
         for copy in copies {
             let line = copy.line;
-            if copy.at == root.place() {
-                // below the root's copy the original goes with the old root
+            let on_root = copy.at == root.place();
+            // below the copy of the root that the plan began with, the original goes with the old root
+            if on_root && copy.at == first.place() {
                 line.attach(copy.copy, Rc::new(copy.original), root, journal).map_err(at_line(line))?;
             } else if copy.put_beneath(journal).map_err(at_line(line))? {
+                if on_root {
+                    let copy = copy.copy.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE);
+                    *root = copy.and_then(|copy| root.at(copy)).context("open root", "")?;
+                }
                 beneath.push(copy);
+            } else if on_root {
+                line.attach(copy.copy, Rc::new(copy.original), root, journal).map_err(at_line(line))?;
             } else {
                 instead.push(copy);
             }

@@ -178,9 +178,9 @@ fn tmpfs(mode: u32) -> Result<Op> {
     filesystem(OsStr::new("none"), "tmpfs", &mut options)
 }
 
-/// The host's own trees are read-only; a tree by descriptor is as who made it wanted it.
+/// The host's own trees are read-only; a tree by descriptor only if who made it wanted that.
 fn bind(source: Source, host: bool) -> Result<Op> {
-    let attributes = Attributes::new(if host { &["ro", "nosuid", "nodev"] } else { &[] })?;
+    let attributes = Attributes::new(if host { &["ro", "nosuid", "nodev"] } else { &["nosuid", "nodev"] })?;
     Ok(Op::Bind { source, recursive: true, attributes, lock: false, mkdir: true })
 }
 
