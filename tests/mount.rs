@@ -335,6 +335,7 @@ fn a_plan_that_fails_leaves_what_was_there() {
     let nested = "mkdir r/q; mount -t tmpfs user r/q; mkdir r/q/b; mount -t tmpfs user r/q/b; touch r/q/b/file";
     let fails =
         |when: u32, how: &str| format!("strace -f -o /dev/null -e inject=move_mount:error={how}:when={when} {setup}");
+    let old = format!("strace -f -o /dev/null -e inject=statmount:error=ENOSYS {setup}");
     let (lock_fails, second_fails) = (format!("{} -e 'none /a lock'", fails(1, "EPERM")), fails(2, "EPERM"));
     for (before, command) in [
         ("", format!("{setup} -e 'none / rootfs'")),
@@ -344,6 +345,13 @@ fn a_plan_that_fails_leaves_what_was_there() {
         (user, format!("{setup} -e 'none /a lock'")),
         (user, format!("{setup} -e 'none /a lock' -e 'none /a lock' -e 'none /a/x dir'")),
         (user, lock_fails),
+        // an older kernel, whose numbers of mounts are those in mountinfo
+        (
+            user,
+            format!(
+                "{old} -e '/usr /u bind rec,lock,x-mkdir' -e 'x /c tmpfs x-mkdir' -e 'none /c umount' -e 'none /a lock'"
+            ),
+        ),
         // what the plan did in what was there before, or moved into its own, is undone in the original
         ("mkdir r/a; mount -t tmpfs user r/a; mkdir r/a/b", format!("{setup} -e 'x /a/b tmpfs' -e 'none /a lock'")),
         (moved, format!("{setup} -e 'x /p tmpfs' -e 'none /p/x dir' -e '/x /p/x move' -e 'none /p lock'")),

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::null;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use super::{check, owned};
 
@@ -126,7 +127,8 @@ pub struct Place {
     pub device: (u32, u32),
     /// Its inode.
     pub inode: u64,
-    /// The mount: a number that no other mount ever has (Linux 6.8); before that the one in `/proc/PID/mountinfo`.
+    /// The mount: a number that no other mount ever has, where [`is_attached`] can be asked about it (Linux 6.8, and no filter
+    /// forbids that); else the one in `/proc/PID/mountinfo`.
     pub mount: u64,
     /// Whether it is the root of that mount.
     pub is_root: bool,
@@ -158,7 +160,8 @@ pub fn place(fd: impl AsFd) -> nix::Result<Place> {
 /// # Errors
 /// As [`place`].
 pub fn place_at(dir: impl AsFd, path: &CStr) -> nix::Result<Place> {
-    let stat = stat(dir, path, libc::STATX_MNT_ID | libc::STATX_MNT_ID_UNIQUE | libc::STATX_INO)?;
+    let unique = if can_ask() { libc::STATX_MNT_ID_UNIQUE } else { 0 };
+    let stat = stat(dir, path, libc::STATX_MNT_ID | unique | libc::STATX_INO)?;
     Ok(Place {
         device: (stat.stx_dev_major, stat.stx_dev_minor),
         inode: stat.stx_ino,
@@ -178,7 +181,7 @@ pub fn mount_id(fd: impl AsFd) -> nix::Result<u64> {
 /// Whether a mount, by the number that [`place`] has for it, is attached in the caller's mount namespace (Linux 6.8).
 ///
 /// # Errors
-/// ENOSYS: older than 6.8. Others of statmount(2).
+/// ENOSYS, EPERM: older than 6.8, or a filter forbids it. Others of statmount(2).
 #[doc(alias = "statmount")]
 pub fn is_attached(mount: u64) -> nix::Result<bool> {
     const SYS_STATMOUNT: libc::c_long = 457;
@@ -201,4 +204,15 @@ pub fn is_attached(mount: u64) -> nix::Result<bool> {
         Err(nix::errno::Errno::ENOENT) => Ok(false),
         Err(errno) => Err(errno),
     }
+}
+
+/// Whether [`is_attached`] says anything.
+fn can_ask() -> bool {
+    // not a lock: a child of a program with threads may come here
+    static ANSWER: AtomicU8 = AtomicU8::new(0);
+    if ANSWER.load(Relaxed) == 0 {
+        let can = is_attached(u64::MAX) == Ok(false);
+        ANSWER.store(if can { 1 } else { 2 }, Relaxed);
+    }
+    ANSWER.load(Relaxed) == 1
 }
