@@ -199,6 +199,20 @@ fn what_is_read_ends_and_nothing_is_left_of_the_callers_terminal() {
 }
 
 #[test]
+fn a_program_that_says_much_is_still_spoken_to_and_ended() {
+    // by a key, by a signal; also where nobody reads; and what is said last arrives, by a pipe that does not block too
+    let run = arena(
+        "cat >/tmp/run <<'END'\nmount-setup --root /mnt -e 'none / rootfs' && exec pivot-init --root /mnt --tty \"$@\"\nEND\n\
+         run() { ns-enter --new mnt -- sh /tmp/run \"$@\"; }; mkfifo /tmp/fifo; \
+         (sleep 0.2; echo x) | run --init -- /bin/sh -c 'yes & read x; kill $!; echo got:$x' | (sleep 0.5; tail -n 1); \
+         ns-enter --new mnt -- sh /tmp/run --init -- /bin/yes </dev/null >/tmp/fifo & exec 5</tmp/fifo; sleep 0.3; kill -TERM $!; wait $!; echo $?; exec 5<&-; \
+         run -- /bin/seq 20000 </dev/null | (sleep 0.3; tail -n 1); \
+         (perl -MFcntl -e 'fcntl(STDOUT, F_SETFL, O_WRONLY | O_NONBLOCK)'; run -- /bin/seq 20000 </dev/null) | (sleep 0.3; wc -l); rm /tmp/*",
+    );
+    assert_eq!(run.words(), ["got:x", "143", "20000", "20000"], "{}", run.stderr);
+}
+
+#[test]
 fn a_key_reaches_a_program_once() {
     let count = "perl -e '$| = 1; $SIG{INT} = sub { $n++ }; print qq(ready\\n); <STDIN>; print qq(keys $n\\n)'";
     let steps = [("ready", "\\003"), ("^C", "\\n")];

@@ -93,12 +93,15 @@ pub(super) struct Relay<'a> {
     pending: Vec<u8>,
     /// Whether the last line read has no end yet.
     open_line: bool,
+    /// Read from the terminal, and not yet taken by the caller.
+    output: Vec<u8>,
 }
 
 impl Relay<'_> {
     pub(super) fn new(terminal: &Terminal) -> Relay<'_> {
         let before = tcgetattr(stdin()).ok();
-        let relay = Relay { master: &terminal.master, before, reading: true, pending: Vec::new(), open_line: false };
+        let (pending, output) = (Vec::new(), Vec::new());
+        let relay = Relay { master: &terminal.master, before, reading: true, pending, open_line: false, output };
         relay.resume();
         relay
     }
@@ -116,17 +119,24 @@ impl Relay<'_> {
         let _ = sys::tty::copy_size(stdin(), self.master);
     }
 
-    /// What it waits for: of the caller's descriptor 0, and of the terminal.
-    pub(super) fn waits_for(&self) -> (PollFlags, PollFlags) {
-        let mut master = PollFlags::POLLIN;
-        master.set(PollFlags::POLLOUT, !self.pending.is_empty());
-        (if self.reading && self.pending.is_empty() { PollFlags::POLLIN } else { PollFlags::empty() }, master)
+    /// What it waits for: of the caller's descriptor 0, of the terminal, and of the caller's descriptor 1.
+    pub(super) fn waits_for(&self) -> [PollFlags; 3] {
+        let when = |wanted: bool, flag| if wanted { flag } else { PollFlags::empty() };
+        let terminal =
+            when(self.output.is_empty(), PollFlags::POLLIN) | when(!self.pending.is_empty(), PollFlags::POLLOUT);
+        [
+            when(self.reading && self.pending.is_empty(), PollFlags::POLLIN),
+            terminal,
+            when(!self.output.is_empty(), PollFlags::POLLOUT),
+        ]
     }
 
-    /// Passes on what is there.
-    pub(super) fn pass(&mut self, from_caller: bool) {
+    /// Passes on what is there, once in each direction, so that neither keeps the other, or a signal, waiting; `input` and `output`: whether the
+    /// caller's descriptors 0 and 1 are ready. Returns how much more the terminal had to say; `None`:
+    /// nothing, and all of it is said.
+    pub(super) fn pass(&mut self, input: bool, output: bool) -> Option<usize> {
         let mut buffer = [0; 4096];
-        if from_caller && self.reading && self.pending.is_empty() {
+        if input && self.reading && self.pending.is_empty() {
             match read(stdin(), &mut buffer) {
                 Ok(0) | Err(Errno::EIO) => self.end_of_input(),
                 Ok(count) => {
@@ -140,7 +150,22 @@ impl Relay<'_> {
         if let Ok(count) = write(self.master, &self.pending) {
             self.pending.drain(..count);
         }
-        self.drain();
+        let was_saying = !self.output.is_empty();
+        if output {
+            match write(stdout(), &self.output) {
+                Ok(count) => drop(self.output.drain(..count)),
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                // nobody listens any more
+                Err(_) => self.output.clear(),
+            }
+        }
+        if was_saying {
+            return Some(0);
+        }
+        // EIO: nobody has the inner end open
+        let count = read(self.master, &mut buffer).unwrap_or(0);
+        self.output.extend_from_slice(&buffer[..count]);
+        (count > 0).then_some(count)
     }
 
     /// As if the user had typed it; a caller without a terminal has no other way to say so.
@@ -149,23 +174,6 @@ impl Relay<'_> {
         self.reading = false;
         // the first one ends the line alone
         self.pending.resize(if self.open_line { 2 } else { 1 }, END_OF_TRANSMISSION);
-    }
-
-    /// Writes out what the terminal has to say now.
-    pub(super) fn drain(&mut self) {
-        let mut buffer = [0; 4096];
-        // EIO: nobody has the inner end open
-        while let Ok(count @ 1..) = read(self.master, &mut buffer) {
-            let mut rest = &buffer[..count];
-            while !rest.is_empty() {
-                match write(stdout(), rest) {
-                    Ok(count) => rest = &rest[count..],
-                    Err(Errno::EINTR) => {}
-                    // nobody listens any more
-                    Err(_) => break,
-                }
-            }
-        }
     }
 }
 

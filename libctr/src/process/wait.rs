@@ -1,6 +1,6 @@
 //! Waiting for a child, and handing on to it the signals that its parent gets.
 
-use std::io::stdin;
+use std::io::{stdin, stdout};
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -74,24 +74,39 @@ pub fn forward_and_wait(terminal: Option<&Terminal>, start: impl FnOnce() -> Res
         .context("make signalfd", "")?;
     let child = start()?;
     let mut relay = terminal.map(Relay::new);
+    // what a terminal can hold is still said when the child has ended; if that was asked for nobody waits long for who does not read
+    let (mut ended, mut asked_to_end, mut last_words) = (false, false, 1_usize << 16);
     loop {
-        let mut fds =
-            vec![PollFd::new(child.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        let input = stdin();
+        let (input, output) = (stdin(), stdout());
+        let wanted = |wanted: bool| if wanted { PollFlags::POLLIN } else { PollFlags::empty() };
+        let mut fds = vec![PollFd::new(child.as_fd(), wanted(!ended)), PollFd::new(signals.as_fd(), wanted(true))];
+        let mut asked = [None; 3];
         if let (Some(terminal), Some(relay)) = (terminal, &relay) {
-            let (from_caller, from_terminal) = relay.waits_for();
-            fds.push(PollFd::new(terminal.as_fd(), from_terminal));
-            // one that is asked nothing still says that it is gone
-            fds.extend((!from_caller.is_empty()).then(|| PollFd::new(input.as_fd(), from_caller)));
+            let theirs = [input.as_fd(), terminal.as_fd(), output.as_fd()];
+            for ((fd, flags), index) in theirs.into_iter().zip(relay.waits_for()).zip(&mut asked) {
+                // one that is asked nothing still says that it is gone
+                if !flags.is_empty() {
+                    *index = Some(fds.len());
+                    fds.push(PollFd::new(fd, flags));
+                }
+            }
         }
-        match poll(&mut fds, PollTimeout::NONE) {
+        let timeout = match (ended, asked[2]) {
+            (true, None) => PollTimeout::ZERO,
+            (true, Some(_)) if asked_to_end => PollTimeout::from(1000_u16),
+            _ => PollTimeout::NONE,
+        };
+        match poll(&mut fds, timeout) {
+            Ok(0) if ended && asked[2].is_some() => return wait(&child),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::new("wait for process", child.pid(), errno)),
         }
         let any = |index: usize| fds.get(index).and_then(PollFd::any) == Some(true);
-        let ended = any(0);
+        let [input, theirs, output] = asked.map(|index| index.is_some_and(any));
+        ended = ended || any(0);
         while let Ok(Some(info)) = signals.read_signal() {
             let signal = info.ssi_signo as i32;
+            asked_to_end |= [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM].contains(&signal);
             match (&relay, signal) {
                 (_, libc::SIGCHLD) => {}
                 (Some(relay), libc::SIGWINCH) => relay.resize(),
@@ -105,13 +120,15 @@ pub fn forward_and_wait(terminal: Option<&Terminal>, start: impl FnOnce() -> Res
                 }
             }
         }
-        match &mut relay {
-            Some(relay) if ended => relay.drain(),
-            Some(relay) if any(2) || any(3) => relay.pass(any(3)),
-            _ => {}
-        }
+        let said = match &mut relay {
+            Some(relay) if ended || input || theirs || output => relay.pass(input, output),
+            _ => None,
+        };
         if ended {
-            return wait(&child);
+            last_words = said.map_or(0, |count| last_words.saturating_sub(count));
+            if last_words == 0 {
+                return wait(&child);
+            }
         }
     }
 }
