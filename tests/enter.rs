@@ -79,7 +79,8 @@ fn nobody_else_loses_the_root() {
            pivot-init --root /mnt --detach -- /sh -c \"exit 3\"; echo $?; \
            pivot-init --root /tmp/r --bind-root --cwd /x -- /nonexistent; pivot-init --root /tmp/r --bind-root --disable-userns -- /nonexistent; \
            cp /bin/busybox /tmp/r/sh; pivot-init --root /tmp/r --bind-root -- /sh -c \"echo \\$$; ls -d /bin/sh\"; \
-           mkdir /tmp/s; pivot-init --root /tmp/s --bind-root -- /sh; ls -d /tmp/r/sh; wc -l </proc/self/mountinfo'; rm -r /tmp/r /tmp/s",
+           mkdir /tmp/s; pivot-init --root /tmp/s --bind-root -- /sh; ls -d /tmp/r/sh; \
+           pivot-init --root /tmp/r --bind-root --detach -- /sh -c \"read x\"; wc -l </proc/self/mountinfo' </dev/zero; rm -r /tmp/r /tmp/s",
     );
     let lines: Vec<&str> = run.words();
     let before = lines[0];
@@ -204,7 +205,7 @@ fn a_program_that_says_much_is_still_spoken_to_and_ended() {
     let run = arena(
         "cat >/tmp/run <<'END'\nmount-setup --root /mnt -e 'none / rootfs' && exec pivot-init --root /mnt --tty \"$@\"\nEND\n\
          run() { ns-enter --new mnt -- sh /tmp/run \"$@\"; }; mkfifo /tmp/fifo; \
-         (sleep 0.2; echo x) | run --init -- /bin/sh -c 'yes & read x; kill $!; echo got:$x' | (sleep 0.5; tail -n 1); \
+         (sleep 0.2; echo x) | run --init -- /bin/sh -c 'yes & read x; kill $!; wait; echo; echo got:$x' | (sleep 0.5; tail -n 1); \
          ns-enter --new mnt -- sh /tmp/run --init -- /bin/yes </dev/null >/tmp/fifo & exec 5</tmp/fifo; sleep 0.3; kill -TERM $!; wait $!; echo $?; exec 5<&-; \
          run -- /bin/seq 20000 </dev/null | (sleep 0.3; tail -n 1); \
          (perl -MFcntl -e 'fcntl(STDOUT, F_SETFL, O_WRONLY | O_NONBLOCK)'; run -- /bin/seq 20000 </dev/null) | (sleep 0.3; wc -l); rm /tmp/*",

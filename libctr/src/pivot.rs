@@ -1,7 +1,7 @@
 //! Making a directory the root of the mount namespace: pivot_root(2) and what must surround it.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -13,8 +13,9 @@ use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
 use crate::mount::{Attributes, Tree};
 pub use crate::mount::{MASKED, READ_ONLY};
 use crate::sys::mount::{
-    Config, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH,
-    MOVE_MOUNT_T_EMPTY_PATH, fsconfig, fsmount, fsopen, mount_id, move_mount,
+    AT_EMPTY_PATH, AT_RECURSIVE, Config, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
+    MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, OPEN_TREE_CLONE, fsconfig, fsmount, fsopen, mount_id, move_mount,
+    open_tree,
 };
 
 const BOTH_EMPTY: u32 = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
@@ -28,26 +29,8 @@ fn fault_of(operation: &'static str, name: &'static CStr, errno: Errno) -> Fault
 pub struct NewRoot {
     dir: OwnedFd,
     id: (u64, u64),
-}
-
-/// A directory that is mounted onto itself: undone when this is dropped, unless [kept](Bound::keep).
-#[derive(Debug)]
-pub struct Bound(Option<OwnedFd>);
-
-impl Bound {
-    /// Leaves it there.
-    pub fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        if let Some(dir) = &self.0 {
-            // there is nobody left to tell
-            let _ = umount2(format!("/proc/self/fd/{}", dir.as_raw_fd()).as_str(), MntFlags::MNT_DETACH);
-        }
-    }
+    /// Whether it is no mount point yet.
+    to_bind: bool,
 }
 
 impl NewRoot {
@@ -62,44 +45,55 @@ impl NewRoot {
             return Err(Error::invalid("use as root", show(path), "is not a mount point")
                 .with_hint("mount something there, or bind-mount it onto itself with --bind-root"));
         }
-        NewRoot::checked(dir, path)
+        NewRoot::checked(dir, path, false)
     }
 
-    /// The same for a directory that need not be a mount point: one that is none is first bind-mounted onto itself, with all that is
-    /// mounted below it.
+    /// The same for a directory that need not be a mount point: one that is none will be bind-mounted onto itself, with all that is
+    /// mounted below it, in a [copy](NewRoot::in_copy) of the mount namespace. Nothing of it is left in this one.
     ///
     /// # Errors
-    /// Those of [`NewRoot::open`] and of mount(2).
-    pub fn bind(path: &Path) -> Result<(NewRoot, Option<Bound>)> {
+    /// Those of [`NewRoot::open`].
+    pub fn bind(path: &Path) -> Result<NewRoot> {
         let dir = open_dir(path)?;
-        if is_mount_point(&dir, path)? {
-            return Ok((NewRoot::checked(dir, path)?, None));
-        }
-        let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
-        mount(Some(link.as_str()), link.as_str(), None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-            .context("bind-mount onto itself", show(path))?;
-        let bound = Bound(Some(open_dir(path)?));
-        Ok((NewRoot::checked(open_dir(path)?, path)?, Some(bound)))
+        let to_bind = !is_mount_point(&dir, path)?;
+        NewRoot::checked(dir, path, to_bind)
     }
 
-    fn checked(dir: OwnedFd, path: &Path) -> Result<NewRoot> {
-        check_pivot(&dir, path)?;
+    fn checked(dir: OwnedFd, path: &Path, to_bind: bool) -> Result<NewRoot> {
+        check_pivot(&dir, path, to_bind)?;
         let stat = fstat(&dir).context("stat", show(path))?;
-        Ok(NewRoot { id: (stat.st_dev, stat.st_ino), dir })
+        Ok(NewRoot { id: (stat.st_dev, stat.st_ino), dir, to_bind })
+    }
+
+    /// Whether only a [copy](NewRoot::in_copy) can be pivoted to.
+    pub fn needs_copy(&self) -> bool {
+        self.to_bind
     }
 
     /// The same directory in a copy of the mount namespace, as a child has it that was made with `CLONE_NEWNS`: for when others are
-    /// in this one, all of whose roots would change. The working directory, which must be this one, leads there. Allocates nothing.
+    /// in this one, all of whose roots would change, or it is to be [bound](NewRoot::bind). The working directory, which must be this
+    /// one, leads there. Allocates nothing.
     ///
     /// # Errors
-    /// ESTALE: the working directory is another one. Those of openat(2).
+    /// ESTALE: the working directory is another one. Those of openat(2), of open_tree(2).
     pub fn in_copy(&self) -> std::result::Result<NewRoot, Fault<'static>> {
-        let fault = |errno| Fault::new("open root in copy of mount namespace", Object::None, errno);
+        let fault = |operation| move |errno| Fault::new(operation, Object::None, errno);
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let dir = openat(AT_FDCWD, c".", flags, Mode::empty()).map_err(fault)?;
-        let stat = fstat(&dir).map_err(fault)?;
+        let operation = "open root in copy of mount namespace";
+        let mut dir = openat(AT_FDCWD, c".", flags, Mode::empty()).map_err(fault(operation))?;
+        let stat = fstat(&dir).map_err(fault(operation))?;
         let id = (stat.st_dev, stat.st_ino);
-        if id == self.id { Ok(NewRoot { dir, id }) } else { Err(fault(Errno::ESTALE)) }
+        if id != self.id {
+            return Err(fault(operation)(Errno::ESTALE));
+        }
+        if self.to_bind {
+            let operation = "bind-mount root onto itself";
+            let bound = open_tree(&dir, c"", AT_EMPTY_PATH as u32 | OPEN_TREE_CLONE | AT_RECURSIVE as u32);
+            let bound = bound.map_err(fault(operation))?;
+            move_mount(&bound, c"", &dir, c"", BOTH_EMPTY).map_err(fault(operation))?;
+            dir = bound;
+        }
+        Ok(NewRoot { dir, id, to_bind: false })
     }
 
     /// Mounts a procfs of the caller's pid namespace at `proc` below the root, which must be a directory there, not a link.
@@ -221,13 +215,15 @@ fn id_of_mount(dir: &OwnedFd, path: &Path) -> Result<u64> {
     mount_id(dir).context("find mount of", show(path))
 }
 
+/// With `to_bind` the mount that `dir` is on is going to be its parent.
+///
 /// Says which of the reasons holds for which pivot_root(2) would say EINVAL or EBUSY alone. What mountinfo does not show is
 /// left to pivot_root(2).
-fn check_pivot(dir: &OwnedFd, path: &Path) -> Result<()> {
+fn check_pivot(dir: &OwnedFd, path: &Path, to_bind: bool) -> Result<()> {
     let refuse =
         |reason: &str, hint: &'static str| Err(Error::invalid("use as root", show(path), reason).with_hint(hint));
     let (id, root) = (id_of_mount(dir, path)?, id_of_mount(&open_dir(Path::new("/"))?, Path::new("/"))?);
-    if id == root {
+    if id == root && !to_bind {
         return Err(Error::new("use as root", show(path), Errno::EBUSY).with_reason("is the root already"));
     }
     let text = std::fs::read_to_string("/proc/self/mountinfo").context("read", "/proc/self/mountinfo")?;

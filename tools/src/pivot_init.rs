@@ -9,7 +9,7 @@ use argh::{ArgsInfo, FromArgs};
 use libctr::cred::UserNamespaceLimit;
 use libctr::fd::FdList;
 use libctr::ns::{self, Kind};
-use libctr::pivot::{Bound, NewRoot};
+use libctr::pivot::NewRoot;
 use libctr::process::{Ended, Exec, Lifeline, Terminal, forward_and_wait, spawn, spawn_init};
 use libctr::sys::fd::duplicate;
 use libctr::{Context, Errno, Error, Fault, Object, show};
@@ -149,12 +149,10 @@ impl Tool for PivotInit {
         let told = Told::new(&self)?;
         // opened where /proc/sys can be written to, whatever becomes of the container's
         let limit = self.disable_userns.then(UserNamespaceLimit::open).transpose()?;
-        let (root, bound) = match self.bind_root {
-            true => NewRoot::bind(&self.root)?,
-            false => (NewRoot::open(&self.root)?, None),
-        };
+        let root = if self.bind_root { NewRoot::bind(&self.root)? } else { NewRoot::open(&self.root)? };
         // those who are in this mount namespace too would lose their root: INIT gets a copy then
-        let copied = ns::shared_with(Kind::Mnt, getppid()) || ns::shared_with(Kind::Mnt, Pid::from_raw(1));
+        let copied =
+            root.needs_copy() || ns::shared_with(Kind::Mnt, getppid()) || ns::shared_with(Kind::Mnt, Pid::from_raw(1));
         let terminal = self.tty.then(|| Terminal::open(&self.root)).transpose()?;
         if let Some(terminal) = terminal.as_ref().filter(|_| self.uid.is_some() || self.gid.is_some()) {
             terminal.give_to(self.uid, self.gid)?;
@@ -221,8 +219,6 @@ impl Tool for PivotInit {
                 told.forget();
                 return Err(error);
             }
-            // in the copy it stays
-            bound.into_iter().filter(|_| !copied).for_each(Bound::keep);
             Ok(child)
         };
         if self.detach {
