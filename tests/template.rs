@@ -195,3 +195,13 @@ fn it_can_be_killed_at_any_moment() {
     );
     assert_eq!((run.stdout.trim(), run.code), ("end", Some(0)), "{}", run.stderr);
 }
+
+#[test]
+fn it_can_be_started_again_at_once() {
+    let run = template(
+        "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do /run/examples/container.sh /bin/sh -c 'exit 3' || echo $?; done;",
+        "/bin/sh -c 'echo last'",
+    );
+    assert_eq!(run.words(), [&["3"; 20][..], &["last"]].concat(), "{}", run.stderr);
+    assert_eq!(run.stderr, "");
+}

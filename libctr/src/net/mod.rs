@@ -33,6 +33,7 @@ pub mod rule;
 pub mod sysctl;
 pub mod transaction;
 pub mod tun;
+pub mod veth;
 
 use std::fmt;
 use std::str::FromStr;
@@ -41,7 +42,7 @@ use crate::error::{Error, Result, show};
 
 pub use address::{Address, Assignment, Prefix};
 pub use kind::LinkKind;
-pub use link::{Change, Link, Mac, Veth};
+pub use link::{Change, Link, Mac};
 pub use neighbour::Neighbour;
 pub use netlink::{Request, Socket};
 pub use route::Route;
@@ -49,6 +50,7 @@ pub use rule::Rule;
 pub use sysctl::Sysctl;
 pub use transaction::Transaction;
 pub use tun::Tun;
+pub use veth::Veth;
 
 /// The name of a network interface: 1 to 15 bytes that neither the kernel nor a shell nor `/proc/sys` reads in another way.
 ///
