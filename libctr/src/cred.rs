@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, geteuid, getuid, setgroups, setresgid, setresuid};
 
 use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
 use crate::ns::{Kind, Namespace};
@@ -501,7 +501,7 @@ impl Credentials {
         }
         let securebits = cred::securebits().map_err(fault("read securebits"))?;
         let securebits_then = self.securebits.map_or(securebits, |change| securebits & change.keep | change.set);
-        let root = geteuid().is_root() && securebits_then & NOROOT == 0;
+        let root = (getuid().is_root() || geteuid().is_root()) && securebits_then & NOROOT == 0;
         let available = had.permitted & bounding;
         let ambient_had = bits(had.permitted).filter(|cap| cred::ambient_has(*cap) == Ok(true));
         let ambient_had = ambient_had.fold(0, |set, cap| set | 1 << cap);

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::signal::kill;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{Pid, UnlinkatFlags, geteuid, getpid, unlinkat};
 
 use super::extent::number;
@@ -377,6 +377,9 @@ pub struct Registry {
     directory: PathBuf,
 }
 
+/// What is in `XDG_RUNTIME_DIR` and has this bit is not cleaned up, as old files may be.
+const STICKY: Mode = Mode::S_ISVTX;
+
 /// Longer than any number of callers has to queue.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -533,15 +536,23 @@ impl Registry {
         let open = |name: &str, flags| -> Result<File> {
             let path = format!("{path}/{name}");
             let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-            let file = openat(&directory, name, flags, Mode::from_bits_truncate(0o600)).context("open", &path)?;
+            let file =
+                openat(&directory, name, flags, STICKY | Mode::from_bits_truncate(0o600)).context("open", &path)?;
             let file = File::from(file);
             if file.metadata().context("stat", &path)?.is_file() {
                 return Ok(file);
             }
             Err(Error::invalid("use", path, "is no file").with_hint("move it away"))
         };
-        let lock = open("lock", OFlag::O_RDWR | OFlag::O_CREAT)?;
-        wait_for(&lock, &path)?;
+        let lock = loop {
+            let lock = open("lock", OFlag::O_RDWR | OFlag::O_CREAT)?;
+            wait_for(&lock, &path)?;
+            // one that was removed meanwhile locks nobody out
+            let named = fstatat(&directory, "lock", AtFlags::AT_SYMLINK_NOFOLLOW).map(|stat| stat.st_ino);
+            if named == Ok(lock.metadata().context("stat", &path)?.ino()) {
+                break lock;
+            }
+        };
         let shown = path.to_string();
         let mut text = match open("ranges", OFlag::O_RDONLY) {
             Ok(mut file) => {
@@ -722,7 +733,7 @@ impl Locked {
         let write = || {
             // of one that was killed
             let _ = unlinkat(&self.directory, "ranges.new", UnlinkatFlags::NoRemoveDir);
-            let file = openat(&self.directory, "ranges.new", flags, Mode::from_bits_truncate(0o644))
+            let file = openat(&self.directory, "ranges.new", flags, STICKY | Mode::from_bits_truncate(0o644))
                 .map_err(std::io::Error::from)?;
             let mut file = File::from(file);
             file.write_all(self.text.as_bytes())?;
@@ -730,10 +741,12 @@ impl Locked {
             file.sync_all()?;
             nix::fcntl::renameat(&self.directory, "ranges.new", &self.directory, "ranges")
                 .map_err(std::io::Error::from)?;
-            nix::unistd::fsync(&self.directory).map_err(std::io::Error::from)
+            // it is done: that a crash may undo it is no failure
+            let _ = nix::unistd::fsync(&self.directory);
+            Ok(())
         };
         write()
-            .inspect_err(|_| {
+            .inspect_err(|_: &std::io::Error| {
                 let _ = unlinkat(&self.directory, "ranges.new", UnlinkatFlags::NoRemoveDir);
             })
             .context("write registry", &self.shown)
