@@ -172,6 +172,17 @@ fn what_is_detached_goes_on_alone() {
 }
 
 #[test]
+fn every_number_that_is_free_can_be_had() {
+    let run = sh(
+        "for k in user net uts; do for n in 3 4 5 6 7 8 9; do nsfd-create -Unmiu --map-root --fd $k=$n -- readlink /proc/self/fd/$n; done; done; \
+         nsfd-create -U --map-root --fd user=5 -- true 5</dev/null",
+    );
+    let kinds: Vec<&str> = run.words().iter().map(|word| word.split_once(':').unwrap().0).collect();
+    assert_eq!(kinds, [["user"; 7], ["net"; 7], ["uts"; 7]].concat(), "{}", run.stderr);
+    assert_eq!(run.stderr, "nsfd-create: pass descriptor as fd:5: a descriptor of that number is open (EBUSY)\n");
+}
+
+#[test]
 fn it_dies_with_who_started_it() {
     let line = container_line("-- /usr/bin/sleep 60");
     let run = common::arena(&format!(

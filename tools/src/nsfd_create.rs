@@ -228,7 +228,11 @@ impl Tool for NsfdCreate {
     fn run(self, program: Option<Exec>) -> Result<(), Failure> {
         let kinds = self.kinds();
         self.check(&kinds)?;
-        let program = if self.pin.is_empty() { Some(require(program)?) } else { program };
+        let mut program = if self.pin.is_empty() { Some(require(program)?) } else { program };
+        // before anything is opened that could take them
+        if let Some(program) = &mut program {
+            self.fd.iter().try_for_each(|(_, number)| program.reserve(*number))?;
+        }
         let parent = self.parent.as_ref().map(|parent| parent.open(Kind::User)).transpose()?;
         let mut ranges = Ranges::default();
         let mut create = Create::new(&kinds);

@@ -4,7 +4,11 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::error::{Errno, Error, Result, show};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::dup3;
+
+use crate::error::{Context, Errno, Error, Result, show};
 use crate::sys;
 
 /// A program that is going to replace this process, or to run in a new one.
@@ -77,31 +81,47 @@ impl Exec {
         });
     }
 
-    /// Hands a descriptor to the program, numbered as it is now, or `number` if given. Returns that number.
+    /// Keeps a number free for a descriptor that is opened later, and then [passed](Exec::pass) as this one.
     ///
     /// # Errors
-    /// EBUSY: a descriptor of that number is open already, or was passed before.
+    /// EBUSY: a descriptor of that number is open already. EINVAL: it is beyond RLIMIT_NOFILE.
+    pub fn reserve(&mut self, number: RawFd) -> Result<()> {
+        let busy = || {
+            Error::new("pass descriptor as", format_args!("fd:{number}"), Errno::EBUSY)
+                .with_reason("a descriptor of that number is open")
+        };
+        if sys::fd::is_open(number) {
+            return Err(busy());
+        }
+        let any = openat(AT_FDCWD, "/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).context("open", "/")?;
+        // if the first one has it nothing else lands on it either
+        let held = if any.as_raw_fd() == number { Ok(any) } else { sys::fd::duplicate(any.as_raw_fd(), number) };
+        let held = held.map_err(|errno| {
+            let error = Error::new("pass descriptor as", format_args!("fd:{number}"), errno);
+            if errno == Errno::EINVAL { error.with_hint("it is beyond RLIMIT_NOFILE") } else { error }
+        })?;
+        if held.as_raw_fd() != number {
+            return Err(busy());
+        }
+        self.pass.push((held, number));
+        Ok(())
+    }
+
+    /// Hands a descriptor to the program, numbered as it is now, or `number`, which was [reserved](Exec::reserve) for it. Returns that
+    /// number.
+    ///
+    /// # Errors
+    /// EINVAL: the number was not reserved. Those of dup2(2).
     pub fn pass(&mut self, fd: OwnedFd, number: Option<RawFd>) -> Result<RawFd> {
         let own = fd.as_raw_fd();
-        let number = number.unwrap_or(own);
-        let taken = self.pass.iter().any(|(_, other)| *other == number);
-        if taken || (number != own && sys::fd::is_open(number)) {
-            return Err(Error::new("pass descriptor as", format_args!("fd:{number}"), Errno::EBUSY)
-                .with_reason("a descriptor of that number is open"));
-        }
-        if number != own {
-            // take the number now, so that nothing else lands on it, and learn now whether the limit allows it
-            let copy = sys::fd::duplicate(own, number).map_err(|errno| {
-                let error = Error::new("pass descriptor as", format_args!("fd:{number}"), errno);
-                if errno == Errno::EINVAL { error.with_hint("it is beyond RLIMIT_NOFILE") } else { error }
-            })?;
-            if copy.as_raw_fd() != number {
-                return Err(Error::new("pass descriptor as", format_args!("fd:{number}"), Errno::EBUSY));
-            }
-            self.pass.push((copy, number));
-        } else {
-            self.pass.push((fd, number));
-        }
+        let Some(number) = number else {
+            self.pass.push((fd, own));
+            return Ok(own);
+        };
+        let context = |errno| Error::new("pass descriptor as", format_args!("fd:{number}"), errno);
+        let reserved = self.pass.iter_mut().find(|(_, reserved)| *reserved == number);
+        let (held, _) = reserved.ok_or_else(|| context(Errno::EINVAL).with_reason("it was not reserved"))?;
+        dup3(&fd, held, OFlag::O_CLOEXEC).map_err(context)?;
         Ok(number)
     }
 
