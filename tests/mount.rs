@@ -331,6 +331,7 @@ fn a_plan_that_fails_leaves_what_was_there() {
     };
     let setup = "mount-setup --root /tmp/r";
     let user = "mkdir r/a; mount -t tmpfs user r/a; touch r/a/file";
+    let own_root = "mount -t tmpfs r r; mount --make-private r; mkdir r/x; ln -s . r/self; mount -t tmpfs user r/x; mkdir r/x/s; touch r/x/precious";
     let moved = "mkdir r/p r/x; mount -t tmpfs user r/x; touch r/x/precious";
     let nested = "mkdir r/q; mount -t tmpfs user r/q; mkdir r/q/b; mount -t tmpfs user r/q/b; touch r/q/b/file";
     let fails =
@@ -352,6 +353,17 @@ fn a_plan_that_fails_leaves_what_was_there() {
                 "{old} -e '/usr /u bind rec,lock,x-mkdir' -e 'x /c tmpfs x-mkdir' -e 'none /c umount' -e 'none /a lock'"
             ),
         ),
+        // back also where that is no longer below private mounts, or where the way leads through what was mounted since
+        (own_root, format!("{setup} -e 'p /p tmpfs x-mkdir' -e 'none /p/x dir' -e '/x/s/.. /p/x move'")),
+        (own_root, format!("{setup} -e 'x /x/s/.. tmpfs'")),
+        (own_root, format!("{setup} -e 'x /self/x tmpfs' -e 'x /self/../x tmpfs'")),
+        (own_root, format!("{setup} -e '/x / move'")),
+        (own_root, format!("{setup} -e 'u /x/s tmpfs' -e '/x/s /x move'")),
+        (
+            "mkdir r/a r/s; mount -t tmpfs a r/a; mount --make-private r/a",
+            format!("{setup} -e 'p /a/p tmpfs x-mkdir' -e '/a/p /s move'"),
+        ),
+        (own_root, format!("{} -e 'none /x/s/.. lock' -e 'none /d dir'", fails(1, "EINVAL"))),
         // what the plan did in what was there before, or moved into its own, is undone in the original
         ("mkdir r/a; mount -t tmpfs user r/a; mkdir r/a/b", format!("{setup} -e 'x /a/b tmpfs' -e 'none /a lock'")),
         (moved, format!("{setup} -e 'x /p tmpfs' -e 'none /p/x dir' -e '/x /p/x move' -e 'none /p lock'")),
@@ -421,6 +433,31 @@ fn what_a_lock_was_for_must_still_be_there() {
 }
 
 #[test]
+fn what_cannot_be_moved_back_comes_back_as_a_copy_or_stays() {
+    // the plan's own mount does not go with somebody's in it; what has no copy stays where it is, and is named
+    let run = arena(
+        "cd /tmp; mkdir r; mount -t tmpfs r r; mount --make-private r; mkdir r/x; mount -t tmpfs user r/x; echo precious >r/x/f; mkdir r/x/s; mount -t tmpfs s r/x/s; touch r/x/s/inner; \
+         plan() { mount-setup --root r -e 'p /p tmpfs x-mkdir' -e 'none /p/x dir' -e '/x /p/x move' -e 'none / propagation rec,shared' \"$@\"; mount --make-rprivate r; }; \
+         plan -e 'none /zz umount'; cat r/x/f; ls r; ls -d r/x/s/*; plan -e 'none /p/x/s propagation unbindable' -e 'none /zz umount'; cat r/p/x/f; ls r; umount -l r; rmdir r",
+    );
+    assert_eq!(run.words(), ["precious", "x", "r/x/s/inner", "precious", "p", "x"], "{}", run.stderr);
+    assert!(run.stderr.ends_with("could not be undone: move of /x to /p/x, mount at /p\n"), "{}", run.stderr);
+}
+
+#[test]
+fn what_has_come_to_its_locks_is_done_or_undone() {
+    // told to end, or killed, at every call of the last moments: what was there before is somewhere, and nothing is there twice
+    let run = arena(
+        "cd /tmp; mkdir r; for how in move_mount:delay_exit=200000:when=3 umount2:delay_exit=200000 umount2:delay_enter=200000; do for signal in TERM KILL; do \
+           mount -t tmpfs r r; mount --make-private r; mkdir r/x; mount -t tmpfs user r/x; echo precious >r/x/f; \
+           strace -f -o /dev/null -e inject=$how mount-setup --root r -e 'p /p tmpfs x-mkdir' -e 'none /p/x dir' -e '/x /p/x move' -e 'none /p/x lock' -e 'none /p lock' 2>>/run/err & \
+           s=$!; sleep 0.1; m=$(cat /proc/$s/task/$s/children); [ $signal = TERM ] || m=$(cat /proc/${m% }/task/${m% }/children); kill -$signal ${m% }; wait $s; \
+           cat r/x/f r/p/x/f 2>/dev/null; grep -c ' - tmpfs user' /proc/self/mountinfo; umount -l r; done; done; rm -r r; cat /run/err >&2; rm /run/err",
+    );
+    assert_eq!(run.stdout, "precious\n1\n".repeat(6), "{}", run.stderr);
+}
+
+#[test]
 fn a_program_that_cannot_be_executed_leaves_nothing_mounted() {
     let run = arena(
         "mkdir -p /tmp/r/a; mount -t tmpfs a /tmp/r/a; cd /tmp; printf '#!/no/such' >prog; chmod +x prog; state() { cut -d' ' -f4- /proc/self/mountinfo; find /tmp; }; state >/run/1; \
@@ -439,6 +476,39 @@ fn a_tree_by_descriptor_has_no_devices_and_no_set_id_programs_in_a_root() {
          sh -c 'for d in usr opt; do true 2>/dev/null >/tmp/r/$d/null || echo none; setpriv --reuid 1 /tmp/r/$d/id -u; done; umount -l /tmp/r'; rm -r /tmp/t /tmp/r",
     );
     assert_eq!(run.words(), ["none", "1", "none", "1"], "{}", run.stderr);
+}
+
+#[test]
+fn what_a_lock_cannot_copy_is_refused() {
+    // what cannot be copied would be gone with the original; the own root nobody would see; a tree is attached once. (The kernel binds
+    // only a mount namespace of a higher number, which a newer one made on another CPU does not always have.)
+    let run = arena(
+        "cd /tmp; mkdir r; mount -t tmpfs r r; mount --make-private r; mkdir r/a; mount -t tmpfs user r/a; touch r/a/ns; mkdir r/a/u; mount -t tmpfs u r/a/u; \
+         while :; do unshare -m sleep 60 & p=$!; until [ \"$(cat /proc/$p/comm)\" = sleep ]; do :; done; \
+           mount --bind /proc/$p/ns/mnt r/a/ns 2>/dev/null && break; kill $p; done; kill $p; \
+         mount-setup --root r -e 'none /a lock'; echo $?; umount r/a/ns; mount --make-unbindable r/a/u; mount-setup --root r -e 'none / lock'; echo $?; \
+         ls -d r/a/u; umount r/a/u; mount-setup --root r -e 'none /a lock'; echo $?; umount -l r; \
+         mount-setup -e 'none / rootfs'; echo $?; unshare -U true && echo still; \
+         mntfd-create --fs tmpfs=X -- sh -c 'eval \"exec 7<&$MNTFD_X\"; mount-setup --root r -e \"env:MNTFD_X /a fd x-mkdir\" -e \"fd:7 /b fd x-mkdir\"'; echo $?; rmdir r",
+    );
+    assert_eq!(run.words(), ["1", "1", "r/a/u", "0", "1", "still", "1"], "{}", run.stderr);
+    for text in
+        ["/tmp/r/a/ns cannot be copied", "/tmp/r/a/u cannot be copied", "root of this process", "mounted somewhere"]
+    {
+        assert!(run.stderr.contains(text), "{text} {}", run.stderr);
+    }
+}
+
+#[test]
+fn propagation_holds_for_what_is_locked_and_ro_for_the_device() {
+    let run = arena(
+        "cd /tmp; mkdir r d; echo hi >d/f; mount-setup --root r -e 'none / rootfs' -e 'none /run propagation shared' -e 'none /tmp propagation slave'; \
+         grep -E ' /tmp/r/(run|tmp) ' /proc/self/mountinfo | grep -oE 'shared|unbindable|master'; umount -l r; \
+         mksquashfs d i.sq -quiet -no-progress >/dev/null; truncate -s 8M e4; mke2fs -q -t ext4 e4; \
+         loop=$(losetup -r -f --show i.sq); mount-setup --root r -e \"$loop /x squashfs ro,x-mkdir\"; cat r/x/f; umount r/x; losetup -d $loop; \
+         loop=$(losetup -f --show e4); md5sum <$loop >m; mount-setup --root r -e \"$loop /x ext4 ro,x-mkdir\"; umount r/x; md5sum <$loop | cmp - m && echo same; losetup -d $loop; rm -r /tmp/*",
+    );
+    assert_eq!(run.words(), ["shared", "hi", "same"], "{}", run.stderr);
 }
 
 #[test]

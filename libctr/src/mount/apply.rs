@@ -1,20 +1,22 @@
 //! Carrying out a plan: all of it, or nothing.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
+use nix::fcntl::{OFlag, open, openat};
+use nix::mount::MsFlags;
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, stat};
 use nix::unistd::{Gid, Uid, fchown, write};
 
 use super::hold::image;
-use super::journal::{Journal, Record, Step};
+use super::journal::{Journal, Move, Record, Step};
 use super::lock::Locks;
 use super::plan::{Device, Line, Op, Owner, Plan, Source};
 use super::resolve::{Root, kind, shown};
-use super::tree::{Attributes, NEEDS_RIGHTS, Tree, detach, has_no_rights, propagate, reconfigure};
+use super::tree::{Attributes, NEEDS_RIGHTS, Tree, detach, has_no_rights, is_attached, propagate, reconfigure};
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::ns::Kind;
 use crate::sys;
@@ -45,15 +47,35 @@ impl Plan {
         let canceled = || Error::new("carry out plan", "", Errno::ECANCELED);
         let mut work = || {
             let mut locks = Locks::default();
+            let mut propagated = Vec::new();
             for line in &self.lines {
                 let done = match (go_on(), &line.op) {
                     (false, _) => Err(canceled()),
-                    (true, Op::Lock) => locks.add(line, root),
+                    (true, Op::Lock) => locks.add(line, &before, root),
+                    (true, Op::Propagation(how)) => {
+                        line.propagate(*how, root).map(|mount| propagated.push((line, mount)))
+                    }
                     (true, _) => line.carry_out(&before, root, &mut journal),
                 };
                 done.map_err(|error| error.with_place(&line.place))?;
             }
-            if go_on() { locks.put(&before, root, &mut journal) } else { Err(canceled()) }
+            if !go_on() {
+                return Err(canceled());
+            }
+            let is = |line: &Line, root: &Root| {
+                line.mounted(root).and_then(|mounted| Ok(place(mounted).context("stat", "")?.mount))
+            };
+            propagated.retain(|(line, mount)| is(line, root).is_ok_and(|now| now == *mount));
+            locks.put(&before, root, &mut journal)?;
+            // the copies are private
+            for (line, mount) in propagated {
+                if let Op::Propagation(how) = line.op
+                    && is(line, root)? != mount
+                {
+                    line.propagate(how, root).map_err(|error| error.with_place(&line.place))?;
+                }
+            }
+            Ok(())
         };
         work().map_err(|error| {
             let error = journal.undo(&before, error);
@@ -70,8 +92,13 @@ impl Line {
         match &self.op {
             Op::Filesystem { fstype, source, options, attributes, mkdir, pidns } => {
                 let pidns = pidns.as_ref().map(|reference| reference.open(Kind::Pid)).transpose()?;
+                let mut options = Cow::Borrowed(options);
+                if attributes.is_read_only() && source.as_deref().is_some_and(is_block_device) {
+                    // a mount that is read-only writes to its device nevertheless, to replay a journal for example
+                    options.to_mut().insert(0, (c"ro".to_owned(), None));
+                }
                 let by_fd: Vec<_> = pidns.iter().map(|pidns| (c"pidns", pidns.as_fd())).collect();
-                let tree = Tree::filesystem_with(fstype, source.as_deref(), &by_fd, options, *attributes)?;
+                let tree = Tree::filesystem_with(fstype, source.as_deref(), &by_fd, &options, *attributes)?;
                 let target = self.directory(*mkdir, root, journal)?;
                 let place = self.put(tree, target, root, journal)?;
                 journal.filesystem(fstype, place);
@@ -80,6 +107,9 @@ impl Line {
             Op::Bind { source, recursive, attributes, lock, mkdir } => {
                 let source = source.open()?;
                 let mut tree = match &source {
+                    Opened::Tree(tree) if is_attached(place(tree).context("stat", "tree")?.mount) => {
+                        return Err(Error::invalid("use tree for", shown(path), "it is mounted somewhere"));
+                    }
                     Opened::Tree(tree) => Tree::from_fd(tree.try_clone().context("duplicate", "tree")?),
                     Opened::Place(place) => bind(place, *recursive, *attributes, path)?,
                 };
@@ -114,9 +144,6 @@ impl Line {
                 _ => Err(Error::new("create file", shown(path), Errno::EEXIST).with_reason("something else is there")),
             },
             Op::Link(to) => root.make_link(path, to, journal),
-            Op::Propagation(how) => propagate(self.mounted(root)?, *how)
-                .context("change propagation of", shown(path))
-                .map_err(explain_mount_point),
             Op::Remount { attributes, recursive, options } => {
                 let mounted = self.mounted(root)?;
                 if !place(&mounted).context("stat", shown(path))?.is_root {
@@ -150,8 +177,14 @@ impl Line {
                 let tree = Tree::from_fd(root.resolve(from).context("open", shown(from))?);
                 let target = self.resolve(root)?;
                 let (mount, at) = (place(&tree), place(&target).context("stat", shown(path))?);
-                let mount = mount.context("stat", shown(from))?.mount;
-                journal.add(Step::Moved { from: from.clone(), to: path.to_owned(), mount });
+                let mount = mount.context("stat", shown(from))?;
+                if !mount.is_root {
+                    return Err(Error::new("move mount from", shown(from), Errno::EINVAL).with_hint(NO_MOUNT_POINT));
+                }
+                let (from, to) = (root.real_path(&tree, from), root.real_path(&target, path));
+                let above = from.parent().map(|parent| root.resolve(parent));
+                let name = from.file_name().map(std::ffi::OsStr::to_owned);
+                journal.add(Step::Moved(Move { from, to, mount: mount.mount, back: None }));
                 tree.attach(&target).context("move mount to", shown(path)).map_err(|error| {
                     journal.forget_last();
                     match error.errno() {
@@ -161,6 +194,12 @@ impl Line {
                         _ => explain_mount_point(error),
                     }
                 })?;
+                if let (Some(Ok(above)), Some(name)) = (above, name) {
+                    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                    openat(&above, name.as_os_str(), flags, Mode::empty())
+                        .into_iter()
+                        .for_each(|back| journal.moved(back));
+                }
                 self.becomes_root(at, tree, root)
             }
             Op::Mask { optional, read_only } => {
@@ -181,7 +220,7 @@ impl Line {
                 self.attach(tree, target, root, journal)
             }
             // see Plan::carry_out
-            Op::Lock => Ok(()),
+            Op::Lock | Op::Propagation(_) => Ok(()),
             Op::Umount => {
                 let mounted = self.mounted(root)?;
                 let on_root = place(&mounted).context("stat", shown(path))? == root.place();
@@ -192,6 +231,13 @@ impl Line {
                 Ok(())
             }
         }
+    }
+
+    /// Changes the propagation of what is mounted at the target; returns which mount that is.
+    fn propagate(&self, how: MsFlags, root: &Root) -> Result<u64> {
+        let mounted = self.mounted(root)?;
+        propagate(&mounted, how).context("change propagation of", shown(&self.target)).map_err(explain_mount_point)?;
+        Ok(place(mounted).context("stat", shown(&self.target))?.mount)
     }
 
     pub(super) fn resolve(&self, root: &Root) -> Result<OwnedFd> {
@@ -240,7 +286,8 @@ impl Line {
     fn put(&self, tree: Tree, target: Rc<OwnedFd>, root: &mut Root, journal: &mut Journal<'_>) -> Result<Place> {
         let at = place(target.as_fd()).context("stat", shown(&self.target))?;
         let mounted = place(&tree).context("stat", shown(&self.target))?;
-        journal.add(Step::Mounted { path: self.target.clone(), mount: mounted.mount });
+        let real = root.real_path(target.as_fd(), &self.target);
+        journal.add(Step::Mounted { path: real, mount: mounted.mount });
         tree.attach(target.as_fd()).context("mount at", shown(&self.target)).map_err(|error| match error.errno() {
             Errno::ENOTDIR | Errno::EINVAL if is_directory(&tree) != is_directory(target.as_fd()) => {
                 error.with_reason("one of mount and mount point is a directory, the other is not")
@@ -263,6 +310,10 @@ impl Line {
 
 pub(super) fn is_directory(fd: impl AsFd) -> bool {
     kind(fd).is_ok_and(|kind| kind == SFlag::S_IFDIR)
+}
+
+fn is_block_device(path: &CStr) -> bool {
+    stat(path).is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFBLK)
 }
 
 pub(super) const NO_MOUNT_POINT: &str = "it is no mount point, or locked by a more privileged mount namespace";

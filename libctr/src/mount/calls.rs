@@ -12,13 +12,12 @@ impl Plan {
     /// directories it is in; what happens only where something is missing, or of some kind, says so.
     pub fn system_calls(&self) -> String {
         let mut known = vec![PathBuf::new()];
-        let (locks, others): (Vec<&Line>, _) = self.lines.iter().partition(|line| matches!(line.op, Op::Lock));
-        others
-            .into_iter()
-            .chain(locks)
-            .flat_map(|line| line.system_calls(&mut known))
-            .map(|call| format!("{call}\n"))
-            .collect()
+        let (locks, others): (Vec<&Line>, Vec<&Line>) = self.lines.iter().partition(|line| matches!(line.op, Op::Lock));
+        let is_locked = |line: &&Line| locks.iter().any(|lock| line.target.starts_with(&lock.target));
+        let again: Vec<&Line> =
+            others.iter().copied().filter(|line| matches!(line.op, Op::Propagation(_))).filter(is_locked).collect();
+        let lines = others.into_iter().chain(locks).chain(again);
+        lines.flat_map(|line| line.system_calls(&mut known)).map(|call| format!("{call}\n")).collect()
     }
 }
 
@@ -99,6 +98,9 @@ impl Line {
                     calls.insert(1, format!("fsconfig({name}, pidns={pidns})"));
                 }
                 if let Some(source) = source {
+                    if attributes.is_read_only() {
+                        calls.insert(1, format!("fsconfig({name}, ro) if the source is a block device"));
+                    }
                     calls.insert(1, format!("fsconfig({name}, source={})", source.to_string_lossy()));
                 }
                 calls.extend(make(*mkdir, "mkdirat"));

@@ -74,7 +74,7 @@ impl Held {
     }
 
     /// `UPPER:WORK:LOWER[:LOWER…]=NAME[,OPTIONS]`: changes in UPPER above what the LOWERs have, the first of them on top. With
-    /// UPPER and WORK empty it is read-only. A `:` in a path is written `\072`.
+    /// UPPER and WORK empty, and two LOWERs at least, it is read-only. A `:` in a path is written `\072`.
     ///
     /// # Errors
     /// As [`Held::bind`].
@@ -87,12 +87,12 @@ impl Held {
         let parts: Vec<OsString> =
             parts.collect::<Option<_>>().ok_or_else(|| invalid(text, "has a wrong \\ in a path"))?;
         let upper = match parts.as_slice() {
-            [upper, work, _, ..] if upper.is_empty() && work.is_empty() => None,
+            [upper, work, _, _, ..] if upper.is_empty() && work.is_empty() => None,
             [upper, work, _, ..] if !upper.is_empty() && !work.is_empty() => Some((upper.clone(), work.clone())),
             _ => {
                 return Err(invalid(
                     text,
-                    "needs UPPER:WORK:LOWER[:LOWER…], UPPER and WORK both empty for a read-only one",
+                    "needs UPPER:WORK:LOWER[:LOWER…], or for a read-only one ::LOWER:LOWER[:LOWER…]",
                 ));
             }
         };
@@ -287,9 +287,9 @@ mod tests {
         for text in ["", "/a", "=X", "/a=", "/a=a b", "/a=X,frob", "/a=X,idmap", "/a=X,ro=1", "/a=X,ro,ro", "/a\\9=X"] {
             assert!(Held::bind(text).is_err(), "{text:?}");
         }
-        for text in ["/l=X", "/u:/l=X", "/u::/l=X", ":/w:/l=X", "/u:/w=X"] {
+        for text in ["/l=X", "::/l=X", "/u:/l=X", "/u::/l=X", ":/w:/l=X", "/u:/w=X"] {
             assert!(Held::overlay(text).is_err(), "{text:?}");
         }
-        assert!(Held::overlay("/u:/w:/l:/m=X,nosuid").is_ok() && Held::overlay("::/l=X").is_ok());
+        assert!(Held::overlay("/u:/w:/l:/m=X,nosuid").is_ok() && Held::overlay("::/l:/m=X").is_ok());
     }
 }

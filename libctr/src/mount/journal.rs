@@ -1,19 +1,17 @@
 //! What a plan has done, to be undone in the other order: in memory, and on request in a [`Record`] for another process.
 
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::AtFlags;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::{SFlag, fstatat};
 use nix::sys::uio::pread;
-use nix::unistd::{UnlinkatFlags, unlinkat, write};
+use nix::unistd::write;
 
 use super::plan::{escape, unescape};
 use super::resolve::{Root, shown};
-use super::tree::{Tree, detach, is_attached};
+use super::undo::{could_not, undo};
 use crate::error::{Context, Errno, Error, Result};
 use crate::sys::mount::{Place, place, place_at};
 
@@ -25,12 +23,10 @@ pub(super) enum Step {
         path: PathBuf,
         mount: u64,
     },
-    Moved {
-        from: PathBuf,
-        to: PathBuf,
-        mount: u64,
-    },
+    Moved(Move),
     Locked(Lock),
+    /// From here on originals go whose copies are in place.
+    Committed,
     /// A file, a directory or a link: its device and inode; without them it is about to be made.
     Made {
         path: PathBuf,
@@ -38,14 +34,24 @@ pub(super) enum Step {
     },
 }
 
+/// A mount that was moved.
+#[derive(Debug)]
+pub(super) struct Move {
+    pub(super) from: PathBuf,
+    pub(super) to: PathBuf,
+    pub(super) mount: u64,
+    /// Where it came from, when it was gone from there.
+    pub(super) back: Option<OwnedFd>,
+}
+
 /// A copy beneath a mount, or in its place.
 #[derive(Debug)]
 pub(super) struct Lock {
-    path: PathBuf,
-    mount: u64,
-    original: u64,
+    pub(super) path: PathBuf,
+    pub(super) mount: u64,
+    pub(super) original: u64,
     /// Whether the original is the plan's.
-    own: bool,
+    pub(super) own: bool,
 }
 
 /// What a plan does, written down as it does it, so that another process can undo it should the one that carries it out be
@@ -133,6 +139,13 @@ impl<'a> Journal<'a> {
         Ok(())
     }
 
+    /// The last step, a move, is done: where it has to go back to.
+    pub(super) fn moved(&mut self, from: OwnedFd) {
+        if let Some(Step::Moved(step)) = self.steps.last_mut() {
+            step.back = Some(from);
+        }
+    }
+
     /// The last step was not done after all.
     pub(super) fn forget_last(&mut self) {
         self.steps.pop();
@@ -149,16 +162,23 @@ impl<'a> Journal<'a> {
     }
 
     /// Before `mount`, a locked copy, is put where `original` is.
-    pub(super) fn add_lock(&mut self, path: &Path, mount: u64, original: u64) {
+    pub(super) fn add_lock(&mut self, path: PathBuf, mount: u64, original: u64) {
         let is_original = |step: &Step| matches!(step, Step::Mounted { mount, .. } if *mount == original);
         let own = self.steps.iter().any(is_original);
-        self.add(Step::Locked(Lock { path: path.to_owned(), mount, original, own }));
+        self.add(Step::Locked(Lock { path, mount, original, own }));
     }
 
     /// The number of steps so far.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.steps.len()
+    }
+
+    /// From here on originals go whose copies are in place.
+    pub(super) fn commit(&mut self) {
+        if !matches!(self.steps.last(), Some(Step::Committed)) {
+            self.add(Step::Committed);
+        }
     }
 
     /// Undoes it all, because of `error`.
@@ -172,127 +192,13 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// What is left, in words.
-pub fn could_not(left: &[String]) -> String {
-    let more = if left.len() > 3 { format!(" and {} more", left.len() - 3) } else { String::new() };
-    format!("could not be undone: {}{more}", left[..left.len().min(3)].join(", "))
-}
-
-fn undo(steps: Vec<Step>, root: &Root) -> Vec<String> {
-    let mut left = Vec::new();
-    let (mut locks, mut rest) = (Vec::new(), Vec::new());
-    for step in steps {
-        match step {
-            Step::Locked(lock) => locks.push(lock),
-            other => rest.push(other),
-        }
-    }
-    // what was mounted on the root later is gone
-    let topmost = || root.topmost();
-    let mut uncovered = || locks.retain(|lock| topmost().and_then(|root| lock.take_away(&root)) != Ok(true));
-    uncovered();
-    for step in rest.into_iter().rev() {
-        let what = step.what();
-        if topmost().and_then(|root| step.undo(&root)).is_err() {
-            left.push(what);
-        }
-        uncovered();
-    }
-    for lock in locks {
-        if topmost().and_then(|root| lock.undo(&root)).is_err() {
-            left.push(format!("lock of {}", shown(&lock.path)));
-        }
-    }
-    left
-}
-
-/// What is mounted at `path`, if that is `mount`.
-fn find(root: &Root, path: &Path, mount: u64) -> nix::Result<Option<OwnedFd>> {
-    let found = root.resolve(path).and_then(|found| Ok((place(&found)?, found)));
-    match found {
-        Ok((place, found)) if place.mount == mount && place.is_root => Ok(Some(found)),
-        // covered by another, or never done, or undone by the plan itself
-        Ok(_) if is_attached(mount) => Err(Errno::EBUSY),
-        Err(errno) if is_attached(mount) => Err(errno),
-        _ => Ok(None),
-    }
-}
-
-fn is_empty_file(parent: &OwnedFd, name: &CStr) -> nix::Result<bool> {
-    let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG && stat.st_size == 0)
-}
-
-impl Lock {
-    /// Detaches the copy where nothing is on top of it and the original is the plan's, or elsewhere; says whether it did.
-    fn take_away(&self, root: &Root) -> nix::Result<bool> {
-        match find(root, &self.path, self.mount)? {
-            Some(copy) if self.own || is_attached(self.original) => detach(copy).map(|()| true),
-            _ => Ok(false),
-        }
-    }
-
-    /// When all that was done in the original is undone, another copy of it can be in its place, with none beneath.
-    fn undo(&self, root: &Root) -> nix::Result<()> {
-        match find(root, &self.path, self.original)? {
-            _ if !is_attached(self.mount) => Ok(()),
-            Some(original) => {
-                let copy = Tree::copy(&original)?;
-                detach(original)?;
-                find(root, &self.path, self.mount)?.map_or(Ok(()), detach)?;
-                copy.attach(root.resolve(&self.path)?)
-            }
-            None => Err(Errno::ENOENT),
-        }
-    }
-}
-
 impl Step {
-    fn what(&self) -> String {
-        match self {
-            Step::Mounted { path, .. } => format!("mount at {}", shown(path)),
-            Step::Moved { from, to, .. } => format!("move of {} to {}", shown(from), shown(to)),
-            Step::Locked(Lock { path, .. }) => format!("lock of {}", shown(path)),
-            Step::Made { path, .. } => shown(path),
-        }
-    }
-
-    fn undo(self, root: &Root) -> nix::Result<()> {
-        match self {
-            Step::Mounted { path, mount } => find(root, &path, mount)?.map_or(Ok(()), detach),
-            Step::Moved { from, to, mount } => match find(root, &to, mount) {
-                Ok(Some(mounted)) => Tree::from_fd(mounted).attach(root.resolve(&from)?),
-                // it was not moved yet
-                _ if matches!(find(root, &from, mount), Ok(Some(_))) => Ok(()),
-                other => Err(other.err().unwrap_or(Errno::ENOENT)),
-            },
-            Step::Locked(lock) => lock.undo(root),
-            Step::Made { path, file } => {
-                let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-                let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
-                let there = root.resolve(parent).and_then(|parent| Ok((place_at(&parent, &name)?, parent)));
-                match there {
-                    Ok((place, parent)) if file.is_none_or(|file| file == (place.device, place.inode)) => {
-                        match unlinkat(&parent, name.as_c_str(), UnlinkatFlags::RemoveDir) {
-                            // where it was not yet seen it is the plan's only if nobody has put anything into it
-                            Err(Errno::ENOTDIR) if file.is_some() || is_empty_file(&parent, &name)? => {
-                                unlinkat(&parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir)
-                            }
-                            other => other,
-                        }
-                    }
-                    // another's, or gone with what it was in
-                    _ => Ok(()),
-                }
-            }
-        }
-    }
-
     fn to_text(&self) -> String {
-        let path = |path: &Path| escape(path.as_os_str().as_bytes());
+        let path = |path: &Path| escape(path.strip_prefix("/").unwrap_or(path).as_os_str().as_bytes());
         match self {
             Step::Mounted { path: at, mount } => format!("mounted {mount} /{}\n", path(at)),
-            Step::Moved { from, to, mount } => format!("moved {mount} /{} /{}\n", path(from), path(to)),
+            Step::Moved(Move { from, to, mount, .. }) => format!("moved {mount} /{} /{}\n", path(from), path(to)),
+            Step::Committed => "committed\n".to_owned(),
             Step::Locked(Lock { path: at, mount, original, own }) => {
                 format!("locked {mount} /{} {original} {}\n", path(at), u8::from(*own))
             }
@@ -310,7 +216,10 @@ impl Step {
         let path = |text: &&[u8]| unescape(text).map(OsString::from_vec).map(PathBuf::from);
         Some(match fields.as_slice() {
             [b"mounted", mount, at] => Step::Mounted { path: path(at)?, mount: number(mount)? },
-            [b"moved", mount, from, to] => Step::Moved { from: path(from)?, to: path(to)?, mount: number(mount)? },
+            [b"moved", mount, from, to] => {
+                Step::Moved(Move { from: path(from)?, to: path(to)?, mount: number(mount)?, back: None })
+            }
+            [b"committed"] => Step::Committed,
             [b"locked", mount, at, original, own] => Step::Locked(Lock {
                 path: path(at)?,
                 mount: number(mount)?,
@@ -336,7 +245,8 @@ mod tests {
         let path = || PathBuf::from("/a b\\\n/#c");
         for step in [
             Step::Mounted { path: path(), mount: u64::MAX },
-            Step::Moved { from: path(), to: "/".into(), mount: 1 },
+            Step::Moved(Move { from: path(), to: "/".into(), mount: 1, back: None }),
+            Step::Committed,
             Step::Locked(Lock { path: path(), mount: 2, original: 3, own: true }),
             Step::Made { path: path(), file: None },
             Step::Made { path: path(), file: Some(((8, 1), 7)) },

@@ -6,15 +6,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::apply::{NO_MOUNT_POINT, explain_mount_point, is_directory};
+use super::info::not_copied;
 use super::journal::Journal;
 use super::plan::Line;
 use super::resolve::{Root, shown};
 use super::tree::{Tree, detach, is_attached};
-use crate::error::{Context, Errno, Error, Result};
+use crate::error::{Context, Errno, Error, Result, show};
 use crate::sys::mount::{Place, place};
 
 /// The mounts that lines of a plan want locked.
@@ -35,11 +36,18 @@ struct Copy<'a> {
 }
 
 impl<'a> Locks<'a> {
-    /// What is mounted at the target of `line` now is to be locked.
-    pub(super) fn add(&mut self, line: &'a Line, root: &Root) -> Result<()> {
+    /// What is mounted at the target of `line` now is to be locked. The plan began with `first` as its root.
+    pub(super) fn add(&mut self, line: &'a Line, first: &Root, root: &Root) -> Result<()> {
         let at = place(line.mounted(root)?).context("stat", shown(&line.target))?;
+        let refused = || Error::new("lock mount at", shown(&line.target), Errno::EINVAL);
         if !at.is_root && at != root.place() {
-            return Err(Error::new("lock mount at", shown(&line.target), Errno::EINVAL).with_hint(NO_MOUNT_POINT));
+            return Err(refused().with_hint(NO_MOUNT_POINT));
+        }
+        let own = openat(AT_FDCWD, "/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).context("open", "/")?;
+        if at == root.place() && first.place() == place(own).context("stat", "/")? {
+            return Err(refused()
+                .with_reason("it is the root of this process, which would not see what is mounted over it")
+                .with_hint("name another directory with --root, and pivot to that"));
         }
         if self.0.iter().all(|other| other.at != at) {
             self.0.push(Wanted { line, at });
@@ -48,8 +56,11 @@ impl<'a> Locks<'a> {
     }
 
     /// Puts the copies in their places: all of them, or the originals are still there for the journal to undo what is in them,
-    /// unless one of the last calls fails that cannot. The plan began with `first` as its root.
+    /// unless one of the last calls fails that cannot.
     pub(super) fn put(mut self, first: &Root, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
         // what is in the root is locked with it
         if let Some(whole) = self.0.iter().rposition(|wanted| wanted.at == root.place()) {
             self.0 = vec![self.0.swap_remove(whole)];
@@ -66,7 +77,7 @@ impl<'a> Locks<'a> {
             // below the copy of the root that the plan began with, the original goes with the old root
             if on_root && copy.at == first.place() {
                 line.attach(copy.copy, Rc::new(copy.original), root, journal).map_err(at_line(line))?;
-            } else if copy.put_beneath(journal).map_err(at_line(line))? {
+            } else if copy.put_beneath(root, journal).map_err(at_line(line))? {
                 if on_root {
                     let copy = copy.copy.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE);
                     *root = copy.and_then(|copy| root.at(copy)).context("open root", "")?;
@@ -78,7 +89,10 @@ impl<'a> Locks<'a> {
                 instead.push(copy);
             }
         }
-        instead.iter().try_for_each(|copy| copy.replace(root).map_err(at_line(copy.line)))?;
+        for copy in &instead {
+            copy.replace(root, journal).map_err(at_line(copy.line))?;
+        }
+        journal.commit();
         beneath.iter().try_for_each(|copy| copy.detach_original().map_err(at_line(copy.line)))
     }
 }
@@ -98,9 +112,10 @@ impl<'a> Wanted<'a> {
 
 impl Copy<'_> {
     /// Puts the copy beneath the original; `false` where that cannot be done.
-    fn put_beneath(&self, journal: &mut Journal<'_>) -> Result<bool> {
+    fn put_beneath(&self, root: &Root, journal: &mut Journal<'_>) -> Result<bool> {
         let path = self.line.target.as_path();
-        journal.add_lock(path, place(&self.copy).context("stat", shown(path))?.mount, self.at.mount);
+        let real = root.real_path(&self.original, path);
+        journal.add_lock(real, place(&self.copy).context("stat", shown(path))?.mount, self.at.mount);
         match self.copy.attach_beneath(&self.original) {
             // before Linux 6.5, and where propagation would show it twice
             Err(Errno::EINVAL) => Ok(false),
@@ -109,12 +124,14 @@ impl Copy<'_> {
     }
 
     /// Puts the copy where the original is, in two steps.
-    fn replace(&self, root: &Root) -> Result<()> {
+    fn replace(&self, root: &Root, journal: &mut Journal<'_>) -> Result<()> {
         let path = self.line.target.as_path();
         let back = Tree::copy(&self.original).context("copy mount at", shown(path))?;
+        let real = root.real_path(&self.original, path);
         self.detach_original()?;
-        let target = self.line.resolve(root)?;
-        self.copy.attach(&target).context("mount at", shown(path)).map_err(|error| match back.attach(&target) {
+        journal.commit();
+        let attach = |tree: &Tree| root.resolve(&real).and_then(|target| tree.attach(target));
+        attach(&self.copy).context("mount at", shown(path)).map_err(|error| match attach(&back) {
             Ok(()) => error,
             Err(errno) => error.with_hint(format!("what was mounted there could not be put back: {errno}")),
         })
@@ -146,6 +163,10 @@ impl Line {
     /// A locked copy of what is mounted, on top, at the target.
     fn locked_copy(&self, mounted: &OwnedFd, root: &Root) -> Result<Tree> {
         let path = self.target.as_path();
+        if let Some(lost) = not_copied(mounted, true).context("look at mounts below", shown(path))? {
+            let reason = format!("{} cannot be copied: it is unbindable, or keeps a mount namespace", show(&lost));
+            return Err(Error::invalid("lock mount at", shown(path), reason));
+        }
         let copy = || -> nix::Result<Tree> {
             if is_directory(mounted) {
                 return Tree::locked(mounted);

@@ -13,6 +13,7 @@
 mod apply;
 mod calls;
 mod hold;
+mod info;
 mod journal;
 mod lock;
 pub(crate) mod options;
@@ -21,10 +22,12 @@ mod remount;
 mod resolve;
 mod rootfs;
 mod tree;
+mod undo;
 
 pub use apply::null_device;
 pub use hold::Held;
-pub use journal::{Record, could_not};
+pub use journal::Record;
 pub use plan::{MASKED, Plan, READ_ONLY};
 pub use resolve::Root;
 pub use tree::{Attributes, Tree};
+pub use undo::could_not;

@@ -364,7 +364,9 @@ pub(super) fn masks(target: &Path, kind: &str) -> Vec<(PathBuf, Op)> {
 }
 
 fn masked(source: &std::ffi::OsStr, target: &Path, kind: &str, given: &mut Options) -> Result<Vec<(PathBuf, Op)>> {
-    given.flag("masked");
+    if !given.flag("masked") {
+        return Err(Error::invalid("use option", "masked", "takes no value"));
+    }
     let lock = given.yes("lock", true)?;
     let mut ops = vec![(target.to_owned(), filesystem(source, kind, given)?)];
     ops.extend(masks(target, kind));

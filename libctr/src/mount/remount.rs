@@ -1,15 +1,13 @@
 //! Attributes of attached mounts where mount_setattr(2) is missing (before Linux 5.12) or filtered: one remount each.
 
-use std::ffi::{CStr, OsString};
+use std::ffi::CStr;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 
-use super::plan::unescape;
+use super::info::{Mount, from, mounts};
 use super::tree::{Attributes, with_path};
 use crate::error::Errno;
 use crate::sys::mount::mount_id;
@@ -26,29 +24,6 @@ const FLAGS: [(&str, MsFlags); 8] = [
     ("relatime", MsFlags::MS_RELATIME),
 ];
 
-/// One mount as mountinfo shows it.
-pub(super) struct Mount {
-    pub(super) id: u64,
-    parent: u64,
-    path: PathBuf,
-    attributes: Vec<String>,
-}
-
-pub(super) fn mounts() -> nix::Result<Vec<Mount>> {
-    let text = std::fs::read("/proc/self/mountinfo")
-        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-    let parse = |line: &[u8]| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let mut next = || fields.next();
-        let number = |field: Option<&[u8]>| std::str::from_utf8(field?).ok()?.parse().ok();
-        let (id, parent) = (number(next())?, number(next())?);
-        let (_, _, path, attributes) = (next()?, next()?, unescape(next()?)?, next()?);
-        let attributes = String::from_utf8_lossy(attributes).split(',').map(str::to_owned).collect();
-        Some(Mount { id, parent, path: OsString::from_vec(path).into(), attributes })
-    };
-    Ok(text.split(|byte| *byte == b'\n').filter_map(parse).collect())
-}
-
 /// The flags of mount(2) for what mountinfo shows.
 fn flags(attributes: &[String]) -> MsFlags {
     let set = |(name, _): &&(&str, MsFlags)| attributes.iter().any(|attribute| attribute == name);
@@ -63,15 +38,7 @@ fn flags(attributes: &[String]) -> MsFlags {
 pub(super) fn set(mounted: impl AsFd, attributes: Attributes, recursive: bool) -> nix::Result<()> {
     let top = mount_id(mounted.as_fd())?;
     let all = mounts()?;
-    let mut wanted = vec![top];
-    // a mount that was moved may come before the one that it is on
-    let mut before = 0;
-    while recursive && wanted.len() != before {
-        before = wanted.len();
-        let is_below = |mount: &&Mount| wanted.contains(&mount.parent) && !wanted.contains(&mount.id);
-        let below: Vec<u64> = all.iter().filter(is_below).map(|mount| mount.id).collect();
-        wanted.extend(below);
-    }
+    let wanted = if recursive { from(top, &all) } else { vec![top] };
     for mount in all.iter().filter(|mount| wanted.contains(&mount.id)) {
         remount(mount, &mounted, mount.id == top, attributes)?;
     }

@@ -1,7 +1,7 @@
 //! [`Root`]: paths below a directory, which no symbolic link and no `..` leads out of.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -77,6 +77,16 @@ impl Root {
             Err(Errno::ENOSYS | Errno::EPERM) => self.walk(path),
             other => other,
         }
+    }
+
+    /// The path without links and `..` below the root that leads to what is open; `otherwise` where proc(5) does not tell.
+    pub(super) fn real_path(&self, fd: impl AsFd, otherwise: &Path) -> PathBuf {
+        let path = |fd: BorrowedFd<'_>| {
+            readlinkat(AT_FDCWD, format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str()).map(PathBuf::from)
+        };
+        let below =
+            || path(fd.as_fd()).ok()?.strip_prefix(path(self.dir()).ok()?).ok().map(|rest| Path::new("/").join(rest));
+        below().unwrap_or_else(|| otherwise.to_owned())
     }
 
     fn ask_kernel(&self, path: &Path) -> nix::Result<OwnedFd> {

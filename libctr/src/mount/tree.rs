@@ -171,9 +171,10 @@ impl Tree {
         Ok(tree)
     }
 
-    /// A copy of what is mounted at `mounted`, and below, as it is: to be put back.
+    /// A copy of what is mounted at `mounted`, and below, to be put in its place when that is detached. It is private: what is
+    /// detached from a peer would go from it too.
     pub(super) fn copy(mounted: impl AsFd) -> nix::Result<Tree> {
-        open_tree(mounted, c"", AT_EMPTY_PATH as u32 | OPEN_TREE_CLONE | AT_RECURSIVE as u32).map(Tree::from_fd)
+        Tree::bind_with(mounted, true, Attributes::default())
     }
 
     /// A new instance of filesystem `fstype` with `options`, each a name and perhaps a value.
@@ -500,7 +501,7 @@ pub(super) fn path_of(fd: BorrowedFd<'_>) -> nix::Result<String> {
 pub(super) fn is_attached(mount: u64) -> bool {
     // where it cannot be told, it may be
     sys::mount::is_attached(mount)
-        .or_else(|_| super::remount::mounts().map(|mounts| mounts.iter().any(|other| other.id == mount)))
+        .or_else(|_| super::info::mounts().map(|mounts| mounts.iter().any(|other| other.id == mount)))
         .unwrap_or(true)
 }
 

@@ -1,0 +1,203 @@
+//! Undoing what a plan has done, the last step first.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::AtFlags;
+use nix::mount::MsFlags;
+use nix::sys::stat::{SFlag, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::info::{is_shared, not_copied};
+use super::journal::{Lock, Move, Step};
+use super::resolve::{Root, shown};
+use super::tree::{Tree, detach, is_attached, propagate};
+use crate::error::Errno;
+use crate::sys::mount::{place, place_at};
+
+/// What is left, in words.
+pub fn could_not(left: &[String]) -> String {
+    let more = if left.len() > 3 { format!(" and {} more", left.len() - 3) } else { String::new() };
+    format!("could not be undone: {}{more}", left[..left.len().min(3)].join(", "))
+}
+
+/// Undoes the steps; returns what could not be undone.
+pub(super) fn undo(steps: Vec<Step>, root: &Root) -> Vec<String> {
+    let mounted = |step: &Step| if let Step::Mounted { mount, .. } = step { Some(*mount) } else { None };
+    let own: Vec<u64> = steps.iter().filter_map(mounted).collect();
+    let committed = steps.iter().any(|step| matches!(step, Step::Committed));
+    let (mut locks, mut rest) = (Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::Locked(lock) => locks.push(lock),
+            other => rest.push(other),
+        }
+    }
+    // what was mounted on the root later is gone
+    let topmost = || root.topmost();
+    let is_anothers = |step: &Step| matches!(step, Step::Moved(step) if !own.contains(&step.mount));
+    if committed && (rest.iter().any(is_anothers) || locks.iter().any(|lock| !lock.own)) {
+        // what was there before is in the copies alone
+        for lock in locks {
+            let _ = topmost().and_then(|root| find(&root, &lock.path, lock.original)?.map_or(Ok(()), detach));
+        }
+        return vec!["the plan, since mounts that were there before are locked: it is carried out".to_owned()];
+    }
+    let mut uncovered = || locks.retain(|lock| topmost().and_then(|root| lock.take_away(&root)) != Ok(true));
+    uncovered();
+    let mut left = Vec::new();
+    // where mounts still are that were there before
+    let mut kept: Vec<PathBuf> = Vec::new();
+    for step in rest.into_iter().rev() {
+        let undone = match &step {
+            Step::Mounted { path, .. } if kept.iter().any(|kept| kept.starts_with(path)) => Err(Errno::EBUSY),
+            step => topmost().and_then(|root| step.undo(&root, &own)),
+        };
+        if undone.is_err() {
+            left.push(step.to_string());
+            if let Step::Moved(step) = step {
+                kept.push(step.to);
+            }
+        }
+        uncovered();
+    }
+    for lock in locks {
+        if topmost().and_then(|root| lock.undo(&root)).is_err() {
+            left.push(format!("lock of {}", shown(&lock.path)));
+        }
+    }
+    left
+}
+
+/// What is mounted at `path`, if that is `mount`.
+fn find(root: &Root, path: &Path, mount: u64) -> nix::Result<Option<OwnedFd>> {
+    let found = root.resolve(path).and_then(|found| Ok((place(&found)?, found)));
+    match found {
+        Ok((place, found)) if place.mount == mount && place.is_root => Ok(Some(found)),
+        // covered by another, or never done, or undone by the plan itself
+        Ok(_) if is_attached(mount) => Err(Errno::EBUSY),
+        Err(errno) if is_attached(mount) => Err(errno),
+        _ => Ok(None),
+    }
+}
+
+fn is_empty_file(parent: &OwnedFd, name: &CStr) -> nix::Result<bool> {
+    let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG && stat.st_size == 0)
+}
+
+/// Puts a copy of what is mounted there at the place that `target` finds when it is gone; else back where it was.
+fn put_copy(
+    root: &Root,
+    mounted: OwnedFd,
+    path: &Path,
+    target: impl FnOnce() -> nix::Result<OwnedFd>,
+) -> nix::Result<()> {
+    if not_copied(&mounted, false)?.is_some() {
+        return Err(Errno::EBUSY);
+    }
+    let (copy, shared) = (Tree::copy(&mounted)?, is_shared(&mounted)?);
+    detach(mounted)?;
+    let done = target().and_then(|target| copy.attach(target)).or_else(|errno| {
+        copy.attach(root.topmost()?.resolve(path)?)?;
+        Err(errno)
+    });
+    if shared {
+        propagate(&copy, MsFlags::MS_REC | MsFlags::MS_SHARED)?;
+    }
+    done
+}
+
+impl Lock {
+    /// Detaches the copy where nothing is on top of it and the original is the plan's, or elsewhere; says whether it did.
+    fn take_away(&self, root: &Root) -> nix::Result<bool> {
+        match find(root, &self.path, self.mount)? {
+            Some(copy) if self.own || is_attached(self.original) => detach(copy).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// When all that was done in the original is undone, another copy of it can be in its place, with none beneath.
+    fn undo(&self, root: &Root) -> nix::Result<()> {
+        match find(root, &self.path, self.original)? {
+            _ if !is_attached(self.mount) => {
+                if self.own || is_attached(self.original) {
+                    Ok(())
+                } else {
+                    Err(Errno::ENOENT)
+                }
+            }
+            Some(original) => put_copy(root, original, &self.path, || {
+                find(root, &self.path, self.mount)?.map_or(Ok(()), detach)?;
+                root.resolve(&self.path)
+            }),
+            None => Err(Errno::ENOENT),
+        }
+    }
+}
+
+impl Move {
+    /// `own`: the plan has mounted it.
+    fn undo(&self, root: &Root, own: bool) -> nix::Result<()> {
+        let mounted = match find(root, &self.to, self.mount) {
+            Ok(Some(mounted)) => mounted,
+            // it was not moved yet
+            _ if matches!(find(root, &self.from, self.mount), Ok(Some(_))) => return Ok(()),
+            other => return Err(other.err().unwrap_or(Errno::ENOENT)),
+        };
+        let back = |root: &Root| match &self.back {
+            Some(back) => back.try_clone().map_err(|_| Errno::EMFILE),
+            None => root.resolve(&self.from),
+        };
+        let again = mounted.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
+        match back(root).and_then(|back| Tree::from_fd(again).attach(back)) {
+            Ok(()) => Ok(()),
+            // what is below a shared mount cannot be moved; nor can be found what it covers
+            Err(_) if own => detach(mounted),
+            Err(_) => put_copy(root, mounted, &self.to, || back(&root.topmost()?)),
+        }
+    }
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Step::Mounted { path, .. } => write!(f, "mount at {}", shown(path)),
+            Step::Moved(step) => write!(f, "move of {} to {}", shown(&step.from), shown(&step.to)),
+            Step::Locked(lock) => write!(f, "lock of {}", shown(&lock.path)),
+            Step::Made { path, .. } => f.write_str(&shown(path)),
+            Step::Committed => f.write_str("locks"),
+        }
+    }
+}
+
+impl Step {
+    fn undo(&self, root: &Root, own: &[u64]) -> nix::Result<()> {
+        match self {
+            Step::Mounted { path, mount } => find(root, path, *mount)?.map_or(Ok(()), detach),
+            Step::Moved(step) => step.undo(root, own.contains(&step.mount)),
+            Step::Made { path, file } => {
+                let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+                let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+                let there = root.resolve(parent).and_then(|parent| Ok((place_at(&parent, &name)?, parent)));
+                match there {
+                    Ok((place, parent)) if file.is_none_or(|file| file == (place.device, place.inode)) => {
+                        match unlinkat(&parent, name.as_c_str(), UnlinkatFlags::RemoveDir) {
+                            // where it was not yet seen it is the plan's only if nobody has put anything into it
+                            Err(Errno::ENOTDIR) if file.is_some() || is_empty_file(&parent, &name)? => {
+                                unlinkat(&parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir)
+                            }
+                            other => other,
+                        }
+                    }
+                    // another's, or gone with what it was in
+                    Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
+                    Err(errno) => Err(errno),
+                }
+            }
+            Step::Locked(_) | Step::Committed => Ok(()),
+        }
+    }
+}
