@@ -12,11 +12,12 @@ use nix::sys::stat::{Mode, SFlag, fchmod, fstat, stat};
 use nix::unistd::{Gid, Uid, fchown, write};
 
 use super::hold::image;
+use super::info::is_attached;
 use super::journal::{Journal, Move, Record, Step};
 use super::lock::Locks;
 use super::plan::{Device, Line, Op, Owner, Plan, Source};
 use super::resolve::{Root, kind, shown};
-use super::tree::{Attributes, NEEDS_RIGHTS, Tree, detach, has_no_rights, is_attached, propagate, reconfigure};
+use super::tree::{Attributes, NEEDS_RIGHTS, Tree, detach, has_no_rights, propagate, reconfigure};
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::ns::Kind;
 use crate::sys;
@@ -286,8 +287,7 @@ impl Line {
     fn put(&self, tree: Tree, target: Rc<OwnedFd>, root: &mut Root, journal: &mut Journal<'_>) -> Result<Place> {
         let at = place(target.as_fd()).context("stat", shown(&self.target))?;
         let mounted = place(&tree).context("stat", shown(&self.target))?;
-        let real = root.real_path(target.as_fd(), &self.target);
-        journal.add(Step::Mounted { path: real, mount: mounted.mount });
+        journal.add(Step::Mounted { path: self.target.clone(), mount: mounted.mount });
         tree.attach(target.as_fd()).context("mount at", shown(&self.target)).map_err(|error| match error.errno() {
             Errno::ENOTDIR | Errno::EINVAL if is_directory(&tree) != is_directory(target.as_fd()) => {
                 error.with_reason("one of mount and mount point is a directory, the other is not")

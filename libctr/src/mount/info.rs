@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::plan::unescape;
 use crate::error::Errno;
-use crate::sys::mount::mount_id;
+use crate::sys::mount::{mount_id, number_in_mountinfo};
 
 /// One mount.
 pub(super) struct Mount {
@@ -42,6 +42,31 @@ pub(super) fn mounts() -> nix::Result<Vec<Mount>> {
     Ok(text.split(|byte| *byte == b'\n').filter_map(parse).collect())
 }
 
+/// What is known of the mount that [`place`](crate::sys::mount::place) calls `mount`, if it is attached here.
+fn find(mount: u64) -> nix::Result<Option<Mount>> {
+    let id = match number_in_mountinfo(mount) {
+        Ok(None) => return Ok(None),
+        Ok(Some(id)) => id,
+        // then it is the same number
+        Err(_) => mount,
+    };
+    Ok(mounts()?.into_iter().find(|other| other.id == id))
+}
+
+/// Whether the mount that [`place`](crate::sys::mount::place) calls `mount` is attached here.
+pub(super) fn is_attached(mount: u64) -> bool {
+    // where it cannot be told, it may be
+    number_in_mountinfo(mount)
+        .map(|id| id.is_some())
+        .or_else(|_| find(mount).map(|mount| mount.is_some()))
+        .unwrap_or(true)
+}
+
+/// Where that mount is, from the root of this process.
+pub(super) fn mount_point(mount: u64) -> nix::Result<Option<PathBuf>> {
+    Ok(find(mount)?.map(|mount| mount.path))
+}
+
 /// The number `top` and those of all mounts below it.
 pub(super) fn from(top: u64, all: &[Mount]) -> Vec<u64> {
     let mut wanted = vec![top];
@@ -63,6 +88,13 @@ pub(super) fn not_copied(mounted: impl AsFd, locked: bool) -> nix::Result<Option
     let is_lost = |mount: &Mount| mount.is_unbindable || locked && mount.is_namespace;
     let lost = all.iter().position(|mount| wanted.contains(&mount.id) && is_lost(mount));
     Ok(lost.map(|index| all.swap_remove(index).path))
+}
+
+/// Whether one of these mounts is at or below `mounted`.
+pub(super) fn holds_any(mounted: impl AsFd, others: &[u64]) -> nix::Result<bool> {
+    let below = from(mount_id(mounted)?, &mounts()?);
+    let id = |mount: &u64| number_in_mountinfo(*mount).unwrap_or(Some(*mount));
+    Ok(others.iter().filter_map(id).any(|id| below.contains(&id)))
 }
 
 /// Whether what is mounted on `mounted` is seen elsewhere too, and the other way round.

@@ -10,11 +10,11 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::apply::{NO_MOUNT_POINT, explain_mount_point, is_directory};
-use super::info::not_copied;
+use super::info::{is_attached, not_copied};
 use super::journal::Journal;
 use super::plan::Line;
 use super::resolve::{Root, shown};
-use super::tree::{Tree, detach, is_attached};
+use super::tree::{Tree, detach};
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::sys::mount::{Place, place};
 
@@ -77,7 +77,7 @@ impl<'a> Locks<'a> {
             // below the copy of the root that the plan began with, the original goes with the old root
             if on_root && copy.at == first.place() {
                 line.attach(copy.copy, Rc::new(copy.original), root, journal).map_err(at_line(line))?;
-            } else if copy.put_beneath(root, journal).map_err(at_line(line))? {
+            } else if copy.put_beneath(journal).map_err(at_line(line))? {
                 if on_root {
                     let copy = copy.copy.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE);
                     *root = copy.and_then(|copy| root.at(copy)).context("open root", "")?;
@@ -112,10 +112,9 @@ impl<'a> Wanted<'a> {
 
 impl Copy<'_> {
     /// Puts the copy beneath the original; `false` where that cannot be done.
-    fn put_beneath(&self, root: &Root, journal: &mut Journal<'_>) -> Result<bool> {
+    fn put_beneath(&self, journal: &mut Journal<'_>) -> Result<bool> {
         let path = self.line.target.as_path();
-        let real = root.real_path(&self.original, path);
-        journal.add_lock(real, place(&self.copy).context("stat", shown(path))?.mount, self.at.mount);
+        journal.add_lock(path.to_owned(), place(&self.copy).context("stat", shown(path))?.mount, self.at.mount);
         match self.copy.attach_beneath(&self.original) {
             // before Linux 6.5, and where propagation would show it twice
             Err(Errno::EINVAL) => Ok(false),

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
 
+use super::info::is_attached;
 use super::options::Options;
 use super::rootfs;
-use super::tree::{Attributes, is_attached};
+use super::tree::Attributes;
 use crate::error::{Context, Error, Result, show};
 use crate::fd::number_from_env;
 use crate::ns::{Kind, NsRef};

@@ -81,12 +81,13 @@ impl Root {
 
     /// The path without links and `..` below the root that leads to what is open; `otherwise` where proc(5) does not tell.
     pub(super) fn real_path(&self, fd: impl AsFd, otherwise: &Path) -> PathBuf {
-        let path = |fd: BorrowedFd<'_>| {
-            readlinkat(AT_FDCWD, format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str()).map(PathBuf::from)
-        };
-        let below =
-            || path(fd.as_fd()).ok()?.strip_prefix(path(self.dir()).ok()?).ok().map(|rest| Path::new("/").join(rest));
+        let below = || self.below(&path_of(fd.as_fd()).ok()?);
         below().unwrap_or_else(|| otherwise.to_owned())
+    }
+
+    /// A path below the root, given from the root of this process.
+    pub(super) fn below(&self, path: &Path) -> Option<PathBuf> {
+        path.strip_prefix(path_of(self.dir()).ok()?).ok().map(|rest| Path::new("/").join(rest))
     }
 
     fn ask_kernel(&self, path: &Path) -> nix::Result<OwnedFd> {
@@ -253,6 +254,11 @@ impl Root {
             }
         }
     }
+}
+
+/// What proc(5) says that is open.
+fn path_of(fd: BorrowedFd<'_>) -> nix::Result<PathBuf> {
+    readlinkat(AT_FDCWD, format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str()).map(PathBuf::from)
 }
 
 /// The file mode creation mask, which only proc(5) tells without changing it; all of it where that is not there.

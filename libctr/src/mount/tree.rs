@@ -497,14 +497,6 @@ pub(super) fn path_of(fd: BorrowedFd<'_>) -> nix::Result<String> {
     Ok(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
-/// Whether the mount that [`place`] calls `mount` is attached here.
-pub(super) fn is_attached(mount: u64) -> bool {
-    // where it cannot be told, it may be
-    sys::mount::is_attached(mount)
-        .or_else(|_| super::info::mounts().map(|mounts| mounts.iter().any(|other| other.id == mount)))
-        .unwrap_or(true)
-}
-
 /// Puts what the kernel has to say about a filesystem context into the reason.
 fn with_log(error: Error, context: &OwnedFd) -> Error {
     let mut said = Vec::new();

@@ -3,17 +3,17 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::AtFlags;
 use nix::mount::MsFlags;
 use nix::sys::stat::{SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::info::{is_shared, not_copied};
+use super::info::{holds_any, is_attached, is_shared, mount_point, not_copied};
 use super::journal::{Lock, Move, Step};
 use super::resolve::{Root, shown};
-use super::tree::{Tree, detach, is_attached, propagate};
+use super::tree::{Tree, detach, propagate};
 use crate::error::Errno;
 use crate::sys::mount::{place, place_at};
 
@@ -48,17 +48,14 @@ pub(super) fn undo(steps: Vec<Step>, root: &Root) -> Vec<String> {
     let mut uncovered = || locks.retain(|lock| topmost().and_then(|root| lock.take_away(&root)) != Ok(true));
     uncovered();
     let mut left = Vec::new();
-    // where mounts still are that were there before
-    let mut kept: Vec<PathBuf> = Vec::new();
+    // mounts that were there before, and are not back
+    let mut kept: Vec<u64> = Vec::new();
     for step in rest.into_iter().rev() {
-        let undone = match &step {
-            Step::Mounted { path, .. } if kept.iter().any(|kept| kept.starts_with(path)) => Err(Errno::EBUSY),
-            step => topmost().and_then(|root| step.undo(&root, &own)),
-        };
+        let undone = topmost().and_then(|root| step.undo(&root, &own, &kept));
         if undone.is_err() {
             left.push(step.to_string());
             if let Step::Moved(step) = step {
-                kept.push(step.to);
+                kept.push(step.mount);
             }
         }
         uncovered();
@@ -72,14 +69,24 @@ pub(super) fn undo(steps: Vec<Step>, root: &Root) -> Vec<String> {
 }
 
 /// What is mounted at `path`, if that is `mount`.
+fn open(root: &Root, path: &Path, mount: u64) -> nix::Result<Option<OwnedFd>> {
+    let found = root.resolve(path)?;
+    let place = place(&found)?;
+    Ok((place.mount == mount && place.is_root).then_some(found))
+}
+
+/// What is mounted at `path`, if that is `mount`; or where that mount is now, if it is on top there.
 fn find(root: &Root, path: &Path, mount: u64) -> nix::Result<Option<OwnedFd>> {
-    let found = root.resolve(path).and_then(|found| Ok((place(&found)?, found)));
-    match found {
-        Ok((place, found)) if place.mount == mount && place.is_root => Ok(Some(found)),
-        // covered by another, or never done, or undone by the plan itself
-        Ok(_) if is_attached(mount) => Err(Errno::EBUSY),
-        Err(errno) if is_attached(mount) => Err(errno),
-        _ => Ok(None),
+    let found = open(root, path, mount);
+    if matches!(found, Ok(Some(_))) || !is_attached(mount) {
+        return Ok(found.unwrap_or(None));
+    }
+    // the way leads through what was mounted since, perhaps over itself
+    let real = mount_point(mount)?.and_then(|path| root.below(&path));
+    match real.map_or(found, |path| open(root, &path, mount))? {
+        // covered by another
+        None => Err(Errno::EBUSY),
+        found => Ok(found),
     }
 }
 
@@ -141,12 +148,11 @@ impl Lock {
 impl Move {
     /// `own`: the plan has mounted it.
     fn undo(&self, root: &Root, own: bool) -> nix::Result<()> {
-        let mounted = match find(root, &self.to, self.mount) {
-            Ok(Some(mounted)) => mounted,
+        if self.back.is_none() && matches!(open(root, &self.from, self.mount), Ok(Some(_))) {
             // it was not moved yet
-            _ if matches!(find(root, &self.from, self.mount), Ok(Some(_))) => return Ok(()),
-            other => return Err(other.err().unwrap_or(Errno::ENOENT)),
-        };
+            return Ok(());
+        }
+        let mounted = find(root, &self.to, self.mount)?.ok_or(Errno::ENOENT)?;
         let back = |root: &Root| match &self.back {
             Some(back) => back.try_clone().map_err(|_| Errno::EMFILE),
             None => root.resolve(&self.from),
@@ -174,9 +180,12 @@ impl std::fmt::Display for Step {
 }
 
 impl Step {
-    fn undo(&self, root: &Root, own: &[u64]) -> nix::Result<()> {
+    fn undo(&self, root: &Root, own: &[u64], kept: &[u64]) -> nix::Result<()> {
         match self {
-            Step::Mounted { path, mount } => find(root, path, *mount)?.map_or(Ok(()), detach),
+            Step::Mounted { path, mount } => match find(root, path, *mount)? {
+                Some(mounted) if !kept.is_empty() && holds_any(&mounted, kept)? => Err(Errno::EBUSY),
+                mounted => mounted.map_or(Ok(()), detach),
+            },
             Step::Moved(step) => step.undo(root, own.contains(&step.mount)),
             Step::Made { path, file } => {
                 let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };

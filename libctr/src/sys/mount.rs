@@ -127,7 +127,7 @@ pub struct Place {
     pub device: (u32, u32),
     /// Its inode.
     pub inode: u64,
-    /// The mount: a number that no other mount ever has, where [`is_attached`] can be asked about it (Linux 6.8, and no filter
+    /// The mount: a number that no other mount ever has, where [`number_in_mountinfo`] can be asked about it (Linux 6.8, and no filter
     /// forbids that); else the one in `/proc/PID/mountinfo`.
     pub mount: u64,
     /// Whether it is the root of that mount.
@@ -178,12 +178,13 @@ pub fn mount_id(fd: impl AsFd) -> nix::Result<u64> {
     stat(fd, c"", libc::STATX_MNT_ID).map(|stat| stat.stx_mnt_id)
 }
 
-/// Whether a mount, by the number that [`place`] has for it, is attached in the caller's mount namespace (Linux 6.8).
+/// Which number `/proc/self/mountinfo` has for a mount that [`place`] has another one for (Linux 6.8); `None` where it is not attached in
+/// the caller's mount namespace.
 ///
 /// # Errors
 /// ENOSYS, EPERM: older than 6.8, or a filter forbids it. Others of statmount(2).
 #[doc(alias = "statmount")]
-pub fn is_attached(mount: u64) -> nix::Result<bool> {
+pub fn number_in_mountinfo(mount: u64) -> nix::Result<Option<u64>> {
     const SYS_STATMOUNT: libc::c_long = 457;
     /// `STATMOUNT_MNT_BASIC`.
     const BASIC: u64 = 2;
@@ -200,18 +201,19 @@ pub fn is_attached(mount: u64) -> nix::Result<bool> {
     let size = size_of_val(&answer);
     // SAFETY: the kernel reads as much of `request` as that says, and writes at most `size` bytes to `answer`.
     match check(unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, answer.as_mut_ptr(), size, 0) }) {
-        Ok(_) => Ok(true),
-        Err(nix::errno::Errno::ENOENT) => Ok(false),
+        // `mnt_id_old` of struct statmount, 32 bits
+        Ok(_) => Ok(Some(u64::from(answer[7] as u32))),
+        Err(nix::errno::Errno::ENOENT) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
 
-/// Whether [`is_attached`] says anything.
+/// Whether [`number_in_mountinfo`] says anything.
 fn can_ask() -> bool {
     // not a lock: a child of a program with threads may come here
     static ANSWER: AtomicU8 = AtomicU8::new(0);
     if ANSWER.load(Relaxed) == 0 {
-        let can = is_attached(u64::MAX) == Ok(false);
+        let can = number_in_mountinfo(u64::MAX) == Ok(None);
         ANSWER.store(if can { 1 } else { 2 }, Relaxed);
     }
     ANSWER.load(Relaxed) == 1
