@@ -88,6 +88,7 @@ impl Line {
             [open(), "clone3()".to_owned(), "unshare(CLONE_NEWUSER|CLONE_NEWNS)".to_owned()]
                 .into_iter()
                 .chain([format!("open_tree({target}, OPEN_TREE_CLONE|AT_RECURSIVE)")])
+                .chain([format!("mount_setattr({target}, AT_RECURSIVE, MS_PRIVATE)")])
         };
         let mut calls = Vec::new();
         match &self.op {

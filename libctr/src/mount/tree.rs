@@ -159,11 +159,15 @@ impl Tree {
     /// As [`Tree::bind`] and then [`Tree::set`], in one call: with `recursive` of every mount of the tree.
     pub(crate) fn bind_with(source: impl AsFd, recursive: bool, attributes: Attributes) -> nix::Result<Tree> {
         let flags = AT_EMPTY_PATH as u32 | OPEN_TREE_CLONE | if recursive { AT_RECURSIVE as u32 } else { 0 };
-        let tree = open_tree(source, c"", flags)?;
+        Tree::private(open_tree(source, c"", flags)?, recursive, attributes)
+    }
+
+    /// A copy that has just been made, private and with these attributes.
+    fn private(copy: OwnedFd, recursive: bool, attributes: Attributes) -> nix::Result<Tree> {
         let propagation = MsFlags::MS_PRIVATE.bits();
         let attr = mount_attr { attr_set: attributes.set, attr_clr: attributes.clear, propagation, userns_fd: 0 };
-        let set = mount_setattr(&tree, c"", AT_EMPTY_PATH as u32 | AT_RECURSIVE as u32, &attr);
-        let mut tree = Tree::from_fd(tree);
+        let set = mount_setattr(&copy, c"", AT_EMPTY_PATH as u32 | AT_RECURSIVE as u32, &attr);
+        let mut tree = Tree::from_fd(copy);
         if is_missing(set)? {
             tree.later.private = true;
             tree.later.attributes.extend((!attributes.is_empty()).then_some((attributes, recursive)));
@@ -334,7 +338,8 @@ impl Tree {
         };
         let flags = OPEN_TREE_CLONE | AT_RECURSIVE as u32 | AT_SYMLINK_NOFOLLOW as u32;
         let copy = || open_tree(AT_FDCWD, name, flags);
-        sys::clone::open_elsewhere(&[dir], &go, &copy)?.map(Tree::from_fd)
+        // a slave would lose what is unmounted with the original
+        Tree::private(sys::clone::open_elsewhere(&[dir], &go, &copy)??, true, Attributes::default())
     }
 }
 

@@ -40,10 +40,10 @@ pub(super) fn undo(steps: Vec<Step>, root: &Root) -> Vec<String> {
     let is_anothers = |step: &Step| matches!(step, Step::Moved(step) if !own.contains(&step.mount));
     if committed && (rest.iter().any(is_anothers) || locks.iter().any(|lock| !lock.own)) {
         // what was there before is in the copies alone
-        for lock in locks {
+        for lock in locks.iter().filter(|lock| is_attached(lock.mount)) {
             let _ = topmost().and_then(|root| find(&root, &lock.path, lock.original)?.map_or(Ok(()), detach));
         }
-        return vec!["the plan, since mounts that were there before are locked: it is carried out".to_owned()];
+        return vec!["the plan, since mounts that were there before were being locked".to_owned()];
     }
     let mut uncovered = || locks.retain(|lock| topmost().and_then(|root| lock.take_away(&root)) != Ok(true));
     uncovered();
