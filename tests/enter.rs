@@ -229,7 +229,7 @@ fn descriptors_that_are_closed_at_the_start() {
          cat /tmp/n; rm /tmp/n; export IDMAP_REGISTRY=/tmp/ids; idmap-alloc --count 5 >&-; echo $?; idmap-alloc --list | wc -l; \
          idmap-alloc --count 5 >/dev/full; echo $?; ctrtool --list >&-; echo $?; rm -r /tmp/ids; \
          unshare -m --propagation private sh -c 'mount -t tmpfs dev /dev; nsfd-create -n -- true <&-; echo $?; nsfd-create -n -- echo fine' 0</proc/version; \
-         sh -c 'idmap-alloc --help; echo $? >&2' | true",
+         sh -c 'sleep 0.2; idmap-alloc --help; echo $? >&2' | true",
     );
     assert_eq!(run.words(), ["above", "above", "1", "0", "1", "1", "125", "fine"], "{}", run.stderr);
     for message in [
