@@ -214,6 +214,31 @@ fn a_program_that_says_much_is_still_spoken_to_and_ended() {
 }
 
 #[test]
+fn what_is_said_of_a_program_is_about_the_root_it_was_looked_for_in() {
+    let run = arena(
+        "mkdir /tmp/r; unshare -m --propagation private sh -c 'mount -t tmpfs r /tmp/r; mkdir /tmp/r/proc /tmp/r/usr; pivot-init --root /tmp/r -- /usr/bin/id; echo $?; \
+         printf \"#!/no/such\" >/tmp/r/script; chmod +x /tmp/r/script; pivot-init --root /tmp/r -- /script; \
+         touch /tmp/.pid.$$; exec pivot-init --root /tmp/r --pid-file /tmp/pid -- /nothing'; rmdir /tmp/r",
+    );
+    let missing = "execute /usr/bin/id: No such file or directory (ENOENT)\npivot-init: execute /script: No such file or directory (ENOENT)\nhint: the file is there: ";
+    assert!(run.stderr.starts_with(&format!("pivot-init: {missing}")), "{}", run.stderr);
+    // a leftover of an earlier process of the number is no obstacle, and does not stay
+    assert!(run.stderr.ends_with("execute /nothing: No such file or directory (ENOENT)\n"), "{}", run.stderr);
+    assert_eq!(run.words(), ["127"]);
+}
+
+#[test]
+fn what_the_caller_ignores_its_child_does_not_get() {
+    let run = arena(
+        "nohup ns-enter --new uts --fork -- sh -c 'echo ready >/tmp/ready; until [ -e /tmp/go ]; do sleep 0.01; done; echo on' >/tmp/out 2>/dev/null & \
+         until [ -e /tmp/ready ]; do :; done; kill -HUP $!; touch /tmp/go; wait $!; echo $?; cat /tmp/out; rm /tmp/*; \
+         ns-enter --new pid --rlimit nofile=0 -- true",
+    );
+    assert_eq!(run.words(), ["0", "on"], "{}", run.stderr);
+    assert!(!run.stderr.contains("death signal"), "{}", run.stderr);
+}
+
+#[test]
 fn a_key_reaches_a_program_once() {
     let count = "perl -e '$| = 1; $SIG{INT} = sub { $n++ }; print qq(ready\\n); <STDIN>; print qq(keys $n\\n)'";
     let steps = [("ready", "\\003"), ("^C", "\\n")];

@@ -26,6 +26,18 @@ fn as_user(script: &str) -> Run {
 const REGISTRY: &str = "export IDMAP_REGISTRY=/tmp/ids; ";
 
 #[test]
+fn ids_that_others_have_in_whatever_notation_are_not_given_out() {
+    // as newuidmap(1) reads them
+    let run = arena(
+        "mkdir /tmp/user; printf 'daemon:0x70000000:65536\\nbin:016000200000:0x10\\n' >/tmp/user/subid; mount --bind /tmp/user/subid /etc/subuid; \
+         export IDMAP_REGISTRY=/tmp/ids; idmap-alloc --count 7; for count in 5:6 +5 05 0 x; do idmap-alloc --count $count; echo $?; done 2>/dev/null; \
+         mkdir -m 700 /tmp/priv; setpriv --reuid 1 --clear-groups idmap-alloc --registry /tmp/priv/ids --list; echo $?; umount /etc/subuid; rm -r /tmp/*",
+    );
+    assert_eq!(run.words(), ["0:1879113744:7", "2", "2", "2", "2", "2", "1"], "{}", run.stderr);
+    assert!(run.stderr.contains("stat /tmp/priv/ids: Permission denied"), "{}", run.stderr);
+}
+
+#[test]
 fn an_ordinary_user_runs_the_template() {
     let run = as_user(
         "user 5,6 container.sh /bin/sh -c 'cat /proc/self/uid_map /proc/self/gid_map; id -u; id -G; touch /f; chown 1000:2000 /f; \

@@ -172,6 +172,16 @@ fn what_is_detached_goes_on_alone() {
 }
 
 #[test]
+fn what_another_manager_has_handed_on_is_said_only_if_all_of_it_is_kept() {
+    let run = sh(
+        "export LISTEN_FDS=3 LISTEN_PID=1; for keep in 3 3,4,5; do close-fds --keep $keep -- sh -c 'echo ${LISTEN_FDS-none}' 3</dev/null 4</dev/null 5</dev/null; done; \
+         fd-open --packet 0x+0800=P -- true",
+    );
+    assert_eq!(run.words(), ["none", "3"], "{}", run.stderr);
+    assert!(run.stderr.contains("does not begin with a protocol"), "{}", run.stderr);
+}
+
+#[test]
 fn every_number_that_is_free_can_be_had() {
     let run = sh(
         "for k in user net uts; do for n in 3 4 5 6 7 8 9; do nsfd-create -Unmiu --map-root --fd $k=$n -- readlink /proc/self/fd/$n; done; done; \

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FlagInfoKind, FromArgs};
-use libctr::process::{Child, Exec, forward_and_wait, run_from_memory};
+use libctr::process::{Child, EXECUTE, Exec, forward_and_wait, run_from_memory};
 use libctr::sys::start::Start;
 use libctr::{Context, Errno, Error, show};
 
@@ -93,9 +93,6 @@ pub fn become_program(program: Exec) -> Failure {
     Failure::Program(program.exec())
 }
 
-/// The operation of a [`Fault`](libctr::Fault) that says that the program itself could not be executed.
-pub const EXECUTE: &str = "execute";
-
 /// Starts `program` with `start`, waits for it, and ends as it does. Returns only where it could not be started.
 ///
 /// # Errors
@@ -110,7 +107,7 @@ pub fn wait_for(program: &Exec, start: impl FnOnce() -> Result<Child, Error>) ->
 /// Why a child could not become `program`.
 pub fn child_failure(program: &Exec, error: Error) -> Failure {
     match error.operation() {
-        EXECUTE => Failure::Program(program.explain(error.errno())),
+        EXECUTE => Failure::Program(program.explain(error.errno(), error.hint().is_some())),
         _ => Failure::Failed(error),
     }
 }

@@ -57,8 +57,9 @@ impl Tool for CloseFds {
             keep.extend(standard);
         }
         program.forget_descriptors(|number| keep.contains(&number));
-        if self.arrange.is_none() && !keep.contains(&3) {
-            // those that another manager of services has handed on begin at 3
+        // those that another manager of services has handed on begin at 3
+        let listen = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<RawFd>().ok()).unwrap_or(0);
+        if self.arrange.is_none() && !(3..listen.saturating_add(3)).all(|number| keep.contains(&number)) {
             ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"].iter().for_each(|variable| program.remove_var(variable));
         }
         if self.cloexec {

@@ -55,8 +55,8 @@ pub struct IdmapAlloc {
 
 fn count(text: &str) -> Result<u32, String> {
     match parse::<IdRange>(&format!("0:{text}")) {
-        Ok(range) => Ok(range.count()),
-        Err(_) => Err("is no number from 1 to 4294967295".to_owned()),
+        Ok(range) if !text.contains(':') => Ok(range.count()),
+        _ => Err("is no number from 1 to 4294967295".to_owned()),
     }
 }
 

@@ -9,11 +9,11 @@ use libctr::cred::UserNamespaceLimit;
 use libctr::idmap::{IdMap, MapSpec, Which};
 use libctr::ns::{self, Create, Kind, Namespace, NsRef, Propagation};
 use libctr::process::{Exec, Lifeline, PidRef, pid_of, spawn};
-use libctr::{Context, Errno, Error, Fault, Object, show};
+use libctr::{Context, Errno, Error, show};
 use nix::sched::CloneFlags;
 use nix::unistd::{chdir, chroot, setgroups};
 
-use crate::cli::{Chain, EXECUTE, Failure, List, Tool, become_program, require, usage, value as parse, wait_for};
+use crate::cli::{Chain, Failure, List, Tool, become_program, require, usage, value as parse, wait_for};
 use crate::privileges::with_privileges;
 
 with_privileges! {
@@ -168,7 +168,7 @@ impl Tool for NsEnter {
         wait_for(&program, || {
             let child = spawn(flags, || {
                 credentials.apply(Some(&lifeline))?;
-                Err(Fault::new(EXECUTE, Object::None, image.exec()))
+                Err(image.execute())
             });
             child.map_err(explain_ids)
         })

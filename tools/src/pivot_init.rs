@@ -18,7 +18,7 @@ use nix::sched::CloneFlags;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Pid, UnlinkatFlags, chdir, fchdir, getpid, getppid, setsid, unlinkat, write};
 
-use crate::cli::{Chain, EXECUTE, Failure, Tool, child_failure, require, usage, value as parse};
+use crate::cli::{Chain, Failure, Tool, child_failure, require, usage, value as parse};
 use crate::close_fds::open_numbers;
 use crate::privileges::with_privileges;
 
@@ -199,7 +199,7 @@ impl Tool for PivotInit {
             terminal.as_ref().map_or(Ok(()), Terminal::control)?;
             // a program under the init ends with the init
             credentials.apply(lifeline.as_ref().filter(|_| !self.init))?;
-            Err(Fault::new(EXECUTE, Object::None, image.exec()))
+            Err(image.execute())
         };
         let flags = if copied { CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS } else { CloneFlags::CLONE_NEWPID };
         let start = || {
@@ -315,6 +315,8 @@ impl PidFile {
         temporary.push(name);
         temporary.push(format!(".{}", getpid()));
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        // of one that was killed: process numbers come again
+        let _ = unlinkat(&dir, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
         let file = openat(&dir, temporary.as_os_str(), flags, Mode::from_bits_retain(0o644))
             .context("create pid file", show(path))?;
         Ok(PidFile { dir, name: name.to_owned(), temporary, file })

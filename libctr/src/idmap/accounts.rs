@@ -49,7 +49,7 @@ pub(super) fn taken() -> Result<Vec<IdRange>> {
         };
         for (_, line) in lines(&text) {
             let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-            let number = |index: usize| fields.get(index).and_then(|field| decimal(field).ok());
+            let number = |index: usize| fields.get(index).and_then(|field| as_c(field, !single));
             if single {
                 // NAME:PASSWORD:UID:GID:… and NAME:PASSWORD:GID:MEMBERS
                 let ids = [number(2), number(3).filter(|_| path == "/etc/passwd")];
@@ -60,6 +60,18 @@ pub(super) fn taken() -> Result<Vec<IdRange>> {
         }
     }
     Ok(ranges)
+}
+
+/// A number as the C library reads it, which newuidmap(1) and others use; in /etc/subuid and /etc/subgid `any_base`: `0x` begins a
+/// hexadecimal one, `0` an octal one.
+fn as_c(field: &[u8], any_base: bool) -> Option<u32> {
+    let text = str::from_utf8(field).ok()?.trim_start();
+    let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    match hexadecimal {
+        Some(digits) if any_base => u32::from_str_radix(digits, 16).ok(),
+        _ if any_base && text.len() > 1 && text.starts_with('0') => u32::from_str_radix(text, 8).ok(),
+        _ => text.parse().ok(),
+    }
 }
 
 /// The first name that /etc/passwd gives this user, as getpwuid(3) would.

@@ -506,9 +506,10 @@ impl Registry {
     /// # Errors
     /// As [`Registry::allocate`].
     pub fn entries(&self) -> Result<Vec<Entry>> {
-        if !self.directory.exists() {
-            return Ok(Vec::new());
-        }
+        match std::fs::metadata(&self.directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.context("stat", show(&self.directory))?,
+        };
         let mut locked = self.lock()?;
         if locked.collect(usize::MAX)?.0 {
             locked.replace()?;

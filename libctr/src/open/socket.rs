@@ -292,7 +292,11 @@ impl Opening {
         let (source, name, mut given) = split(text)?;
         let protocol = match source.as_bytes() {
             b"all" => Some(libc::ETH_P_ALL as u16),
-            other => str::from_utf8(other).ok().and_then(|text| u16::from_str_radix(text.strip_prefix("0x")?, 16).ok()),
+            other => str::from_utf8(other)
+                .ok()
+                .and_then(|text| text.strip_prefix("0x"))
+                .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+                .and_then(|digits| u16::from_str_radix(digits, 16).ok()),
         };
         let protocol = protocol.ok_or_else(|| invalid(text, "does not begin with a protocol, as 0x0800, or all"))?;
         let kind = match given.text("type")?.as_deref() {

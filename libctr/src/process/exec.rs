@@ -8,8 +8,21 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::dup3;
 
-use crate::error::{Context, Errno, Error, Result, show};
+use crate::error::{Context, Errno, Error, Fault, Object, Result, show};
 use crate::sys;
+
+/// The operation of a [`Fault`] that says that the program itself could not be executed.
+pub const EXECUTE: &str = "execute";
+
+const THERE: &str = "the file is there: its interpreter (#! line) or dynamic loader is not";
+
+impl sys::exec::Image {
+    /// In a child, whose root may be another: becomes the program, or says why it cannot. Allocates nothing.
+    pub fn execute(&self) -> Fault<'static> {
+        let fault = Fault::new(EXECUTE, Object::None, self.exec());
+        if fault.errno == Errno::ENOENT && self.is_there() { fault.with_hint(THERE) } else { fault }
+    }
+}
 
 /// A program that is going to replace this process, or to run in a new one.
 ///
@@ -174,17 +187,16 @@ impl Exec {
             }
         }
         let _ = sys::signal::set_default(libc::SIGPIPE);
-        self.explain(image.exec())
+        let errno = image.exec();
+        self.explain(errno, image.is_there())
     }
 
-    /// The error of an execve(2) of this program that failed.
-    pub fn explain(&self, errno: Errno) -> Error {
+    /// The error of an execve(2) of this program that failed; `is_there`: whether the file is there nevertheless.
+    pub fn explain(&self, errno: Errno, is_there: bool) -> Error {
         let error = Error::new("execute", show(self.program()), errno);
         let missing = errno == Errno::ENOENT;
         match errno {
-            Errno::ENOENT if self.candidates().is_ok_and(|paths| paths.iter().any(exists)) => {
-                error.with_hint("the file is there: its interpreter (#! line) or dynamic loader is not")
-            }
+            Errno::ENOENT if is_there => error.with_hint(THERE),
             Errno::EACCES => error.with_hint(
                 "it needs execute permission, and every directory above it search permission, for the ids that this \
                  process has now; and no noexec mount",
@@ -198,10 +210,6 @@ impl Exec {
             _ => error,
         }
     }
-}
-
-fn exists(path: &CString) -> bool {
-    nix::unistd::access(path.as_c_str(), nix::unistd::AccessFlags::F_OK).is_ok()
 }
 
 fn c_string(text: OsString) -> Result<CString> {

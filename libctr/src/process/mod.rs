@@ -18,7 +18,7 @@ use nix::unistd::{Pid, getpid};
 
 use crate::error::{Context, Errno, Error, Result, show};
 
-pub use exec::Exec;
+pub use exec::{EXECUTE, Exec};
 pub use launch::{Child, Lifeline, spawn, spawn_init};
 pub use reference::{PidRef, pid_of};
 pub use sealed::run_from_memory;

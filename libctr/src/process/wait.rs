@@ -58,7 +58,7 @@ pub(super) fn wait(child: &Child) -> Result<Ended> {
 /// there is a `terminal`, what comes from descriptor 0 and what the terminal says to descriptor 1 is passed on.
 ///
 /// Signals are blocked from before `start` until the end, so none is lost and none kills the waiter (SIGKILL and SIGSTOP
-/// excepted, which cannot be caught). Not sent on are those that are about this process itself, SIGCHLD, SIGTTIN, SIGTTOU and
+/// excepted, which cannot be caught). Not sent on are those that this process ignores, those that are about this process itself, SIGCHLD, SIGTTIN, SIGTTOU and
 /// SIGTSTP, and those from the terminal where the child is in the same process group, which has got them too.
 ///
 /// # Errors
@@ -69,6 +69,9 @@ pub fn forward_and_wait(terminal: Option<&Terminal>, start: impl FnOnce() -> Res
     let own = [Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGTSTP];
     let mut forwarded = SigSet::all();
     own.into_iter().for_each(|signal| forwarded.remove(signal));
+    // what is ignored, by nohup(1) for example, stays that
+    let ignored = Signal::iterator().filter(|signal| sys::signal::is_ignored(*signal as i32));
+    ignored.for_each(|signal| forwarded.remove(signal));
     sys::signal::set_mask(&forwarded).context("block signals", "")?;
     let signals = SignalFd::with_flags(&forwarded, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .context("make signalfd", "")?;

@@ -44,6 +44,12 @@ impl Image {
         seen
     }
 
+    /// Whether there is a file at one of the candidates' paths.
+    pub fn is_there(&self) -> bool {
+        // SAFETY: a C string that outlives the call.
+        self.candidates.iter().any(|path| unsafe { libc::access(path.as_ptr(), libc::F_OK) } == 0)
+    }
+
     fn try_path(&self, path: &CStr) -> Errno {
         // SAFETY: both arrays end with a null pointer; they and the strings live as long as `self`.
         unsafe { libc::execve(path.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
