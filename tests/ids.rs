@@ -26,6 +26,19 @@ fn as_user(script: &str) -> Run {
 const REGISTRY: &str = "export IDMAP_REGISTRY=/tmp/ids; ";
 
 #[test]
+fn where_close_range_is_filtered_helpers_get_no_descriptor_nevertheless() {
+    let run = arena(
+        "mkdir /tmp/user; echo 'daemon:100000:65536' >/tmp/user/subid; for f in subuid subgid; do mount --bind /tmp/user/subid /etc/$f; done; \
+         for errno in EPERM ENOSYS EINVAL; do \
+           strace -f -o /dev/null -e inject=close_range:error=$errno setpriv --reuid 1 --regid 1 --clear-groups \
+             nsfd-create -U --uid-map subid --gid-map subid --fd user=20 -- \
+             nsfd-create -Un --parent fd:20 --uid-map 0:0:9 --gid-map 0:0:9 -- ns-enter --ns user -- sh -c 'cat /proc/self/uid_map'; done; \
+         umount /etc/subuid /etc/subgid; rm -r /tmp/*",
+    );
+    assert_eq!(run.words(), ["0", "0", "9"].repeat(3), "{}", run.stderr);
+}
+
+#[test]
 fn ids_that_others_have_in_whatever_notation_are_not_given_out() {
     // as newuidmap(1) reads them
     let run = arena(

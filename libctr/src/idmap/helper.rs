@@ -56,7 +56,7 @@ fn run_program(program: &Path, pid: Pid, which: Which, map: &IdMap, patience: Du
         for (file, number) in [(&null, 0), (&null, 1), (&writer, 2)] {
             sys::fd::place(file.as_fd(), number).map_err(fault)?;
         }
-        sys::fd::cloexec_range(3, u32::MAX).map_err(fault)?;
+        sys::fd::cloexec_from(3);
         chdir("/").map_err(fault)?;
         Err(Fault::new("execute", Object::None, image.exec()))
     })

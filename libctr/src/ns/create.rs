@@ -406,10 +406,7 @@ fn enter_parent(parent: &Namespace, socket: &OwnedFd) -> std::result::Result<(),
     if ordinary {
         // its /proc/PID would be root's, to which an ordinary caller has no access. The parent's processes can then trace
         // it: it keeps nothing that they have not
-        let only = socket.as_raw_fd() as u32;
-        sys::fd::close_range(0, only - 1)
-            .and_then(|()| sys::fd::close_range(only + 1, u32::MAX))
-            .map_err(|errno| Fault::new("close descriptors", Object::None, errno))?;
+        sys::fd::close_from(0, &[socket.as_raw_fd()]);
         nix::sys::prctl::set_dumpable(true).map_err(|errno| Fault::new("set dumpable", Object::None, errno))?;
     }
     Ok(())

@@ -63,11 +63,13 @@ pub(crate) fn open_elsewhere(
     open: &dyn Fn() -> nix::Result<OwnedFd>,
 ) -> nix::Result<nix::Result<OwnedFd>> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let kept: Vec<_> = keep.iter().map(AsRawFd::as_raw_fd).chain([theirs.as_raw_fd()]).collect();
     let arrive = || {
         set_dumpable(false)?;
-        // that it may not be traced holds also where a filter forbids this
-        let _ = super::fd::close_all_but(keep, theirs.as_fd());
+        super::fd::close_from(0, &kept);
         go()?;
+        // a change of credentials makes it what fs.suid_dumpable says
+        set_dumpable(false)?;
         // not before, since a change of credentials takes it back
         set_pdeathsig(Signal::SIGKILL)?;
         match poll(&mut [PollFd::new(theirs.as_fd(), PollFlags::empty())], PollTimeout::ZERO)? {

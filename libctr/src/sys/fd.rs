@@ -4,6 +4,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::resource::{Resource, getrlimit};
 
 use super::check;
 
@@ -72,24 +73,41 @@ pub fn cloexec_range(first: u32, last: u32) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
 }
 
-/// Closes every descriptor but these. Allocates nothing.
+/// Closes every descriptor from `first` on but these, one by one where close_range(2) is missing or filtered. Allocates nothing.
 ///
 /// Only for a new child, like [`close_range`].
-///
-/// # Errors
-/// Those of [`close_range`].
-pub(crate) fn close_all_but(keep: &[BorrowedFd<'_>], and: BorrowedFd<'_>) -> nix::Result<()> {
-    use std::os::fd::AsRawFd;
-    let mut first = 0;
+pub(crate) fn close_from(first: RawFd, keep: &[RawFd]) {
+    let mut next = first as u32;
     loop {
-        let kept = keep.iter().chain([&and]).map(|fd| fd.as_raw_fd() as u32).filter(|number| *number >= first).min();
-        match kept {
-            Some(number) if number == first => {}
-            Some(number) => close_range(first, number - 1)?,
-            None => return close_range(first, u32::MAX),
+        let kept = keep.iter().map(|number| *number as u32).filter(|number| *number >= next).min();
+        let closed = match kept {
+            Some(number) if number == next => Ok(()),
+            Some(number) => close_range(next, number - 1),
+            None => close_range(next, u32::MAX),
+        };
+        if closed.is_err() {
+            numbers_from(first).filter(|number| !keep.contains(number)).for_each(close);
+            return;
         }
-        first = kept.map_or(first, |number| number + 1);
+        match kept {
+            Some(number) => next = number + 1,
+            None => return,
+        }
     }
+}
+
+/// Marks every descriptor from `first` on close-on-exec, as [`close_from`] closes them. Allocates nothing.
+pub(crate) fn cloexec_from(first: RawFd) {
+    if cloexec_range(first as u32, u32::MAX).is_err() {
+        for number in numbers_from(first) {
+            let _ = set_cloexec(number, true);
+        }
+    }
+}
+
+/// Those that a descriptor can have.
+fn numbers_from(first: RawFd) -> std::ops::Range<RawFd> {
+    first..getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard.min(1 << 20)) as RawFd
 }
 
 /// Sends two bytes, and perhaps a descriptor, through a unix socket. Allocates nothing.
