@@ -66,7 +66,7 @@ pub struct Link {
     mtu: u32,
     mac: Vec<u8>,
     master: u32,
-    /// The link that it is on, as a macvlan is.
+    /// The link of this network namespace that it is on, as a macvlan is.
     parent: u32,
     /// What it is set to as the port of a bridge: attributes of `IFLA_INFO_SLAVE_DATA`.
     port: Vec<(u16, Vec<u8>)>,
@@ -370,7 +370,7 @@ impl Link {
         }
         let (mut name, mut mtu, mut mac, mut master, mut parent, mut port) =
             (String::new(), 0, Vec::new(), 0, 0, Vec::new());
-        let mut peer_netns = None;
+        let mut netns = None;
         for (kind, value) in message.attributes(HEADER) {
             match kind {
                 libc::IFLA_IFNAME => name = str_of(value),
@@ -378,7 +378,7 @@ impl Link {
                 libc::IFLA_ADDRESS => mac = value.to_vec(),
                 libc::IFLA_MASTER => master = u32_of(value).unwrap_or(0),
                 libc::IFLA_LINK => parent = u32_of(value).unwrap_or(0),
-                libc::IFLA_LINK_NETNSID if info_kind(message).as_deref() == Some("veth") => peer_netns = u32_of(value),
+                libc::IFLA_LINK_NETNSID => netns = u32_of(value),
                 libc::IFLA_LINKINFO => {
                     /// `IFLA_INFO_SLAVE_DATA`.
                     const DATA: u16 = 5;
@@ -391,6 +391,12 @@ impl Link {
                 _ => {}
             }
         }
+        let pair = info_kind(message).filter(|kind| matches!(kind.as_str(), "veth" | "vxcan" | "netkit"));
+        if pair.is_some() || netns.is_some() {
+            // the number is that of the other end, or one of another network namespace
+            parent = 0;
+        }
+        let peer_netns = netns.filter(|_| pair.as_deref() == Some("veth"));
         Some(name.parse().map(|name| Link { index, name, flags, mtu, mac, master, parent, port, peer_netns }))
     }
 }
@@ -456,6 +462,28 @@ mod tests {
             transaction.commit();
             assert!(here.link(&name("v0")).is_err());
             assert!(here.link(&name("v1")).is_err());
+        });
+    }
+
+    #[test]
+    fn the_other_end_of_a_pair_is_nothing_that_a_link_is_on() {
+        in_new_netns(|| {
+            let netns = new_netns();
+            let mut socket = Socket::open().unwrap();
+            let mut transaction = socket.begin();
+            LinkKind::Bridge.create(&mut transaction, &name("b0")).unwrap();
+            let bridge = transaction.link(&name("b0")).unwrap();
+            // the number of the peer, the first link over there, is that of the bridge here
+            Veth::new(name("v0"), name("eth0")).create(&mut transaction, &netns).unwrap();
+            let here = Namespace::current(Kind::Net).unwrap();
+            Veth::new(name("w0"), name("w1")).create(&mut transaction, &here).unwrap();
+            "macvlan,parent=b0".parse::<LinkKind>().unwrap().create(&mut transaction, &name("mv0")).unwrap();
+            transaction.commit();
+            assert_eq!(Socket::open_in(&netns).unwrap().link(&name("eth0")).unwrap().index(), bridge.index());
+            let links = socket.links().unwrap();
+            let on = |index| links.iter().filter(|link| link.is_on(index)).map(Link::name).collect::<Vec<_>>();
+            assert_eq!(on(bridge.index()), [&name("mv0")]);
+            assert!(links.iter().filter(|link| link.name().as_str() != "b0").all(|link| on(link.index()).is_empty()));
         });
     }
 
