@@ -560,6 +560,7 @@ mod in_an_arena {
         touch /run/x /run/y
         unshare -n sh -c 'mount --bind /proc/self/ns/net /run/x; for i in 1 2 3 4 5 6 7 8 9; do ip link add s$i type bridge; done'
         unshare -n sh -c 'mount --bind /proc/self/ns/net /run/y; ip link add v0 type bridge'
+        ip rule add pref 10 iif lo lookup 100
         while ip -6 addr show up | grep -q tentative; do sleep 0.1; done
         BAD='--route 10.99.0.0/16=203.0.113.1,dev=v0'
     "#;
@@ -594,6 +595,8 @@ mod in_an_arena {
             net-setup --link v0 --down $BAD
             net-setup --link b0 --down $BAD
             net-setup --lo $BAD
+            net-setup --rule priority=10,table=100 --rule priority=10,table=100
+            net-setup --rule table=100 --rule inet6,from=2001:db8::/32,table=100 --link d0 --up --link v0 --into /run/y
             net-setup --link p0 --master b1 $BAD
             net-setup --link p0 --nomaster $BAD
             net-setup --link p0 --port cost=5,hairpin=off $BAD
@@ -623,6 +626,30 @@ LIST
             run.stderr
         );
         assert_eq!(lines[1..], ["10", "3"], "{} {}", run.stdout, run.stderr);
+    }
+
+    #[test]
+    fn the_rules_of_others_stay_where_they_are() {
+        let run = arena(
+            r#"ip rule add pref 10 iif lo lookup 103; ip rule add pref 10 iif lo lookup 100; ip rule add pref 10 not fwmark 7 lookup 100; ip rule add pref 10 to 10.2.0.0/16 lookup 103
+            ip rule add pref 20 lookup 100; ip rule add pref 30 uidrange 5-9 lookup 101; ip rule add pref 30 ipproto tcp dport 80 lookup 102
+            ip -6 rule add pref 10 from 2001:db8::/48 iif lo lookup 103; ip -6 rule add pref 10 iif lo lookup 100; ip rule add pref 32000 goto 32766
+            view() { ip -d rule; ip -6 -d rule; }
+            view >/tmp/before
+            while read -r rules; do
+                net-setup $rules 2>/tmp/said && echo "WORKED $rules"
+                view | diff /tmp/before - || { echo "$rules"; cat /tmp/said; }
+            done <<END
+            --rule priority=10,table=100 --rule priority=10,table=100
+            --rule table=100 --rule priority=20,table=100
+            --rule inet6,table=100 --rule inet6,priority=10,table=100 --rule inet6,priority=10,table=100
+            --rule to=10.0.0.0/8,iif=lo,priority=10,table=100 --rule to=10.0.0.0/8,priority=10,table=100 --rule priority=10,fwmark=7/7,table=100 --rule priority=10,prohibit --rule priority=10,prohibit
+            --rule priority=30,table=102 --rule priority=30,table=101 --rule priority=30,table=101
+            --rule priority=0,table=100 --rule priority=0,table=100
+END
+            ip -6 rule del pref 10; ip -6 rule del pref 10; for pref in 10 10 10 10 20 30 30 32000; do ip rule del pref $pref; done; rm /tmp/before /tmp/said"#,
+        );
+        assert_eq!((run.stdout.as_str(), run.code), ("", Some(0)), "{}", run.stderr);
     }
 
     #[test]

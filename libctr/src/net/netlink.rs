@@ -17,6 +17,8 @@ const NLM_F_ACK: u16 = libc::NLM_F_ACK as u16;
 const NLM_F_DUMP: u16 = libc::NLM_F_DUMP as u16;
 const NLM_F_EXCL: u16 = libc::NLM_F_EXCL as u16;
 pub(super) const NLM_F_CREATE: u16 = libc::NLM_F_CREATE as u16;
+/// Has what was made told as in a dump.
+pub(super) const NLM_F_ECHO: u16 = libc::NLM_F_ECHO as u16;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
@@ -201,7 +203,7 @@ impl Socket {
         result.unwrap_or(Ok(()))?;
         match answers.fault {
             Some(fault) => Err(fault.of(request)),
-            None => Ok((answers.messages, answers.interrupted)),
+            None => Ok((answers.messages.into_iter().map(|(_, message)| message).collect(), answers.interrupted)),
         }
     }
 
@@ -331,7 +333,7 @@ fn read(
                     None => error,
                 }));
             }
-            Body::Message(message) => answers.messages.push(message),
+            Body::Message(message) => answers.messages.push((slot, message)),
         }
     }
     Ok(some)
@@ -340,7 +342,8 @@ fn read(
 /// What came besides the acknowledgements.
 #[derive(Default)]
 pub(super) struct Answers {
-    pub(super) messages: Vec<Message>,
+    /// Each with the place of the request that it answers.
+    pub(super) messages: Vec<(usize, Message)>,
     /// What a dump listed changed meanwhile.
     interrupted: bool,
     pub(super) fault: Option<Fault>,
@@ -595,7 +598,7 @@ mod tests {
             mangled.truncate(datagram.len() - random(3) * random(40));
             let (mut results, mut answers) = (vec![None; requests.len()], Answers::default());
             let _ = read(&mangled, 1, &requests, &mut results, &mut answers);
-            for message in &answers.messages {
+            for (_, message) in &answers.messages {
                 let _ = (Link::read(message), info_kind(message), keep::entry(message), keep::is_of(message, 3));
                 let _ = path_of(message, random(80), Some(1));
             }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use super::InterfaceName;
 use super::address::{Prefix, family};
-use super::message::Message;
-use super::netlink::Request;
+use super::message::{Message, header_of, u32_of};
+use super::netlink::{Answers, BATCH, NLM_F_CREATE, NLM_F_ECHO, Request, Socket};
 use super::route::RouteKind;
 use crate::error::{Error, Result, show};
 
@@ -69,8 +69,68 @@ impl Rule {
             .with_some_u32(16, self.mark.map(|(_, mask)| mask))
             .with_some_u32(15, table);
         let undo = message.of_kind(libc::RTM_DELRULE);
-        Request::create("add rule", self, message, undo)
+        let request = Request::create("add rule", self, message, undo);
+        // which priority it got, and all else that tells it from others
+        let flags = request.flags | NLM_F_ECHO;
+        request.with_flags(flags)
     }
+}
+
+/// Deletes a rule that was added, the last of its priority that is as the kernel said that it `made` it. What is to be deleted is
+/// a pattern, in which all that is missing fits anything, and the first rule that fits goes: where one before it would, all of
+/// that priority are made again without it, in one datagram.
+pub(super) fn take_back(socket: &mut Socket, object: &str, made: &Message) -> Result<()> {
+    const PRIORITY: u16 = 6;
+    let priority = |rule: &Message| {
+        let told = rule.attributes(header_of(rule.kind)).find(|(kind, _)| *kind == PRIORITY);
+        told.and_then(|(_, value)| u32_of(value)).unwrap_or(0)
+    };
+    let request = |message| Request::change("undo", object, message, None);
+    let made = as_made(made);
+    let family = made.bytes.first().copied().unwrap_or_default();
+    let pattern = |action| Message::rule(libc::RTM_GETRULE, family, [0; 2], action);
+    let listed = socket.dump(&request(pattern(0)))?;
+    let listed = listed.iter().filter(|rule| rule.kind == libc::RTM_NEWRULE && priority(rule) == priority(&made));
+    let mut listed: Vec<Message> = listed.map(as_made).collect();
+    let Some(at) = listed.iter().rposition(|rule| *rule == made) else { return Ok(()) };
+    let one = made.of_kind(libc::RTM_DELRULE).with_u32(PRIORITY, priority(&made));
+    if !listed[..at].iter().any(|older| may_fit(&made, older)) {
+        return socket.query(&request(one)).map(drop);
+    }
+    let any = pattern(0).of_kind(libc::RTM_DELRULE).with_u32(PRIORITY, priority(&made));
+    let mut requests = vec![request(any); listed.len()];
+    listed.remove(at);
+    // not NLM_F_EXCL, with which the kernel takes one for another that is about fewer addresses
+    requests.extend(listed.into_iter().map(|rule| request(rule).with_flags(NLM_F_CREATE)));
+    let mut first = Ok(());
+    for batch in requests.chunks(BATCH) {
+        let mut answers = Answers::default();
+        let results = socket.exchange(batch, 0, &mut answers).into_iter().flatten();
+        first = first.and(results.collect());
+        first = first.and(answers.fault.map_or(Ok(()), |fault| Err(fault.of(&batch[0]))));
+    }
+    first
+}
+
+/// A rule as the kernel tells it, without what it finds out itself.
+fn as_made(rule: &Message) -> Message {
+    /// `FIB_RULE_PERMANENT`, `FIB_RULE_INVERT` and `FIB_RULE_FIND_SADDR`.
+    const ASKED: u32 = 0x10003;
+    let mut rule = rule.clone();
+    let flags = rule.header_u32(8).unwrap_or_default() & ASKED;
+    if let Some(place) = rule.bytes.get_mut(8..12) {
+        place.copy_from_slice(&flags.to_ne_bytes());
+    }
+    rule
+}
+
+/// Whether `older` may be what a request to delete `rule` finds. That a value means anything is told by all zeroes or ones.
+fn may_fit(rule: &Message, older: &Message) -> bool {
+    let anything = |value: &[u8]| value.iter().all(|byte| *byte == 0) || value.iter().all(|byte| *byte == 0xff);
+    let mut attributes = rule.attributes(header_of(rule.kind));
+    attributes.all(|attribute| {
+        anything(attribute.1) || older.attributes(header_of(older.kind)).any(|other| other == attribute)
+    })
 }
 
 impl FromStr for Rule {
@@ -139,7 +199,6 @@ impl fmt::Display for Rule {
 mod tests {
     use super::*;
     use crate::Errno;
-    use crate::net::Socket;
     use crate::net::tests::in_new_netns;
 
     #[test]

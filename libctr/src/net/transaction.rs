@@ -6,7 +6,7 @@ use super::keep::{self, Kept};
 use super::link::info_kind;
 use super::message::{Message, str_of};
 use super::netlink::{Answers, BATCH, NLM_F_CREATE, Request, Socket};
-use super::{InterfaceName, Link, Sysctl};
+use super::{InterfaceName, Link, Sysctl, rule};
 use crate::error::{Context, Errno, Error, Result};
 
 /// Requests that stand or fall together.
@@ -24,6 +24,8 @@ pub struct Transaction<'a> {
 #[derive(Debug)]
 enum Undo {
     Request(Request),
+    /// What a rule is called, and what the kernel says of it.
+    Rule(String, Message),
     Sysctl(Sysctl, Option<OwnedFd>),
     /// A link of this name in another network namespace: back to this one, where it had this number, or deleted.
     There(Socket, InterfaceName, Option<(OwnedFd, u32)>),
@@ -63,7 +65,7 @@ impl Transaction<'_> {
         let absent = self.absent(batch)?;
         let mut answers = Answers::default();
         let results = self.socket.exchange(batch, 0, &mut answers);
-        for ((request, result), absent) in batch.iter().zip(&results).zip(absent) {
+        for (slot, ((request, result), absent)) in batch.iter().zip(&results).zip(absent).enumerate() {
             let done = match (result, absent) {
                 (Some(Err(_)), _) => continue,
                 (Some(Ok(())), absent) => absent.unwrap_or(true),
@@ -72,7 +74,8 @@ impl Transaction<'_> {
                 (None, Some(absent)) => absent && self.may_be_ours(request),
             };
             if done {
-                self.remember(request);
+                let made = answers.messages.iter().find(|(of, _)| *of == slot).map(|(_, made)| made);
+                self.remember(request, made);
             }
         }
         let failed = batch.iter().zip(results).find_map(|(request, result)| match (result, &answers.fault) {
@@ -107,14 +110,16 @@ impl Transaction<'_> {
         absent.collect()
     }
 
-    fn remember(&mut self, request: &Request) {
+    fn remember(&mut self, request: &Request, made: Option<&Message>) {
         let object = format!("{} {}", request.operation, request.object);
         if let Some((index, address)) = &request.address {
             let message = Message::link(libc::RTM_NEWLINK, *index, 0, 0).with(libc::IFLA_ADDRESS, address);
             let request = Request::change("undo", &object, message, None);
             self.undo.push(Undo::Request(request.keeping_address(*index, address)));
         }
-        if let Some(message) = &request.undo {
+        if let Some(made) = made.filter(|made| made.kind == libc::RTM_NEWRULE) {
+            self.undo.push(Undo::Rule(object, made.clone()));
+        } else if let Some(message) = &request.undo {
             self.undo.push(Undo::Request(Request::change("undo", object, message.clone(), None)));
         }
         if (request.message.kind, request.flags & NLM_F_CREATE) == (libc::RTM_NEWLINK, NLM_F_CREATE) {
@@ -266,6 +271,7 @@ impl Transaction<'_> {
         while let Some(undo) = self.undo.pop() {
             let result = match undo {
                 Undo::Request(request) => self.take_back(&request),
+                Undo::Rule(object, made) => rule::take_back(self.socket, &object, &made),
                 Undo::Sysctl(sysctl, netns) => sysctl.set(netns.as_ref()).map(drop),
                 Undo::There(mut there, name, back) => match there.link(&name) {
                     Ok(link) => {
