@@ -653,6 +653,23 @@ END
     }
 
     #[test]
+    fn what_all_interfaces_have_is_set_on_those_that_differ() {
+        let run = on_a_used_host(
+            r#"view() { cat /proc/sys/net/ipv6/conf/*/$1 | tr -d '\n'; echo; }
+            for setting in disable_ipv6=0 forwarding=1 addr_gen_mode=0; do
+                name=${setting%=*}; value=${setting#*=}
+                sysctl -qw net.ipv6.conf.all.$setting; sysctl -qw net.ipv6.conf.d0.$name=$((1 - value)) net.ipv6.conf.p0.$name=$((1 - value))
+                before=$(view $name)
+                net-setup --sysctl net.ipv6.conf.all.$setting $BAD 2>/dev/null && echo WORKED
+                [ "$(view $name)" = "$before" ] || echo "$before $(view $name)"
+                net-setup --sysctl net.ipv6.conf.all.$setting
+                view $name | grep -c $((1 - value))
+            done"#,
+        );
+        assert_eq!(run.words(), ["0", "0", "0"], "{}", run.stderr);
+    }
+
+    #[test]
     fn what_cannot_be_restored_is_said() {
         let run = on_a_used_host(
             "sysctl -qw net.ipv6.conf.v0.accept_ra=2; net-setup --link v0 --mtu 1000 $BAD; sysctl -n net.ipv6.conf.v0.accept_ra; ip -6 addr show v0 | grep -c 2001",

@@ -106,6 +106,11 @@ impl Sysctl {
         Some((directory, setting))
     }
 
+    /// Whether the kernel sets each interface to the value also where this has it already.
+    pub(super) fn is_written_through(&self) -> bool {
+        self.path.starts_with("net/ipv6/conf/all/")
+    }
+
     /// The interface (or all) that loses its IPv6 addresses by it.
     pub(super) fn disables_ipv6(&self) -> Option<&str> {
         self.path.strip_prefix("net/ipv6/conf/")?.strip_suffix("/disable_ipv6")

@@ -181,7 +181,7 @@ impl Transaction<'_> {
     pub fn set(&mut self, sysctl: &Sysctl, netns: Option<impl AsFd>) -> Result<()> {
         let netns = netns.as_ref().map(AsFd::as_fd);
         if sysctl.spreads().is_some() || sysctl.disables_ipv6().is_some() || sysctl.makes_a_router() {
-            if sysctl.get(netns)?.is_same(sysctl) {
+            if sysctl.get(netns)?.is_same(sysctl) && !sysctl.is_written_through() {
                 return Ok(());
             }
             self.keep_for(sysctl, netns)?;
