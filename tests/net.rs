@@ -670,6 +670,19 @@ END
     }
 
     #[test]
+    fn a_link_whose_name_was_given_up_meanwhile_is_deleted_too() {
+        let run = arena(
+            r#"touch /run/x; unshare -n mount --bind /proc/self/ns/net /run/x; ip link add v0 type veth peer name x0
+            strace -f -qq -o /run/trace -e inject=sendto:signal=STOP:when=1 veth-create --host v0 --peer e0 --netns /run/x --host-addr 10.0.0.1/24 --host-addr 10.0.0.1/24 &
+            until grep -q 'stopped by SIGSTOP' /run/trace 2>/dev/null; do sleep 0.02; done
+            ip link del v0; kill -CONT $(pidof veth-create); wait; ip -o link show v0 2>/dev/null
+            umount /run/x; rm /run/x /run/trace"#,
+        );
+        assert!(run.stderr.contains("add address 10.0.0.1/24 to v0: "), "{}", run.stderr);
+        assert_eq!((run.stdout.as_str(), run.code), ("", Some(0)), "{}", run.stderr);
+    }
+
+    #[test]
     fn what_cannot_be_restored_is_said() {
         let run = on_a_used_host(
             "sysctl -qw net.ipv6.conf.v0.accept_ra=2; net-setup --link v0 --mtu 1000 $BAD; sysctl -n net.ipv6.conf.v0.accept_ra; ip -6 addr show v0 | grep -c 2001",

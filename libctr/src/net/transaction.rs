@@ -68,7 +68,8 @@ impl Transaction<'_> {
         for (slot, ((request, result), absent)) in batch.iter().zip(&results).zip(absent).enumerate() {
             let done = match (result, absent) {
                 (Some(Err(_)), _) => continue,
-                (Some(Ok(())), absent) => absent.unwrap_or(true),
+                // of a proxy that was there already the kernel says nothing; all else that it has made is ours
+                (Some(Ok(())), absent) => absent.unwrap_or(true) || request.message.kind != libc::RTM_NEWNEIGH,
                 // to set a former value again does no harm
                 (None, None) => request.flags & NLM_F_CREATE == 0,
                 (None, Some(absent)) => absent && self.may_be_ours(request),
