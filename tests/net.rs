@@ -683,6 +683,20 @@ END
     }
 
     #[test]
+    fn a_setting_is_undone_when_descriptors_run_out() {
+        let run = arena(
+            r#"touch /run/x; unshare -n mount --bind /proc/self/ns/net /run/x
+            for when in 1 2 3 4 5 6 7 8; do
+                strace -f -qq -o /dev/null -e inject=fcntl:error=EMFILE:when=$when net-setup --netns /run/x --sysctl net.ipv4.ip_default_ttl=77; code=$?
+                echo $code $(nsenter --net=/run/x sysctl -n net.ipv4.ip_default_ttl); nsenter --net=/run/x sysctl -qw net.ipv4.ip_default_ttl=64
+            done | sort -u
+            umount /run/x; rm /run/x"#,
+        );
+        assert_eq!(run.stdout, "0 77\n1 64\n", "{}", run.stderr);
+        assert!(run.stderr.contains("duplicate network namespace: Too many open files (EMFILE)"), "{}", run.stderr);
+    }
+
+    #[test]
     fn what_cannot_be_restored_is_said() {
         let run = on_a_used_host(
             "sysctl -qw net.ipv6.conf.v0.accept_ra=2; net-setup --link v0 --mtu 1000 $BAD; sysctl -n net.ipv6.conf.v0.accept_ra; ip -6 addr show v0 | grep -c 2001",

@@ -187,8 +187,9 @@ impl Transaction<'_> {
             }
             self.keep_for(sysctl, netns)?;
         }
-        let former = sysctl.set(netns)?;
-        self.undo.push(Undo::Sysctl(former, owned(netns)?));
+        // first what may fail
+        let owned = owned(netns)?;
+        self.undo.push(Undo::Sysctl(sysctl.set(netns)?, owned));
         Ok(())
     }
 
