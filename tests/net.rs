@@ -697,6 +697,21 @@ END
     }
 
     #[test]
+    fn settings_that_cannot_be_read_are_set_and_said_to_stay() {
+        let run = arena(
+            r#"ip link add d0 type veth peer name d1
+            net-setup --sysctl net.ipv6.conf.d0.stable_secret=2001:db8::1 --sysctl net.ipv4.route.flush=1 && sysctl -n net.ipv6.conf.d0.stable_secret
+            net-setup --sysctl net.ipv6.conf.d1.stable_secret=2001:db8::1 --sysctl net.ipv4.route.flush=1 --route 10.0.0.0/8=192.0.2.1,dev=d0
+            net-setup --link b0 --add bridge --sysctl net.ipv6.conf.b0.stable_secret=2001:db8::1 --route 10.0.0.0/8=192.0.2.1,dev=d0
+            ip link del d0"#,
+        );
+        assert_eq!(run.words(), ["2001:0db8:0000:0000:0000:0000:0000:0001"], "{}", run.stderr);
+        let hints: Vec<&str> = run.stderr.lines().filter(|line| line.starts_with("hint: ")).collect();
+        let hint = "hint: not everything could be undone: restore sysctl net/ipv4/route/flush: its former value could not be read (EOPNOTSUPP)";
+        assert_eq!(hints, [hint], "{}", run.stderr);
+    }
+
+    #[test]
     fn what_cannot_be_restored_is_said() {
         let run = on_a_used_host(
             "sysctl -qw net.ipv6.conf.v0.accept_ra=2; net-setup --link v0 --mtu 1000 $BAD; sysctl -n net.ipv6.conf.v0.accept_ra; ip -6 addr show v0 | grep -c 2001",

@@ -95,7 +95,8 @@ struct Section {
     /// routing rule; may be repeated
     #[argh(option, arg_name = "RULE", from_str_fn(parse))]
     rule: Vec<Rule>,
-    /// setting below net, as in net.ipv4.ip_forward=1; may be repeated
+    /// setting below net, as in net.ipv4.ip_forward=1; one that cannot be read, as net.ipv4.route.flush, stays where a later step
+    /// fails; may be repeated
     #[argh(option, arg_name = "NAME=VALUE", from_str_fn(parse))]
     sysctl: Vec<Sysctl>,
     /// wait until the IPv6 addresses of the links named (of all, if none is) have been found to be unique; at most 10 seconds

@@ -11,6 +11,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+use super::InterfaceName;
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::ns::{Kind, open_in};
 
@@ -34,19 +35,23 @@ pub struct Sysctl {
 
 impl Sysctl {
     /// Sets it in the caller's network namespace, or in `netns` (from a child that goes there). Returns what restores the
-    /// former value. Where the kernel takes a part of the value and refuses the rest, the former one is restored.
+    /// former value, or `None` where that cannot be read, as of `net/ipv4/route/flush`. Where the kernel takes a part of the value
+    /// and refuses the rest, the former one is restored.
     ///
     /// # Errors
     /// ENOENT: the kernel has no such setting. EACCES, EPERM, EROFS: it may not be written. EINVAL: it does not take the value.
     /// EXDEV: `/proc/sys` is not procfs, or something is mounted below it.
-    pub fn set(&self, netns: Option<impl AsFd>) -> Result<Sysctl> {
-        let mut file = self.open(netns.as_ref().map(AsFd::as_fd), OFlag::O_RDWR)?;
-        let former = self.read(&mut file)?;
+    pub fn set(&self, netns: Option<impl AsFd>) -> Result<Option<Sysctl>> {
+        let netns = netns.as_ref().map(AsFd::as_fd);
+        let mut file = match self.open(netns, OFlag::O_RDWR) {
+            Err(error) if error.errno() == Errno::EACCES => self.open(netns, OFlag::O_WRONLY)?,
+            opened => opened?,
+        };
+        let former = self.read(&mut file).ok();
         if let Err(error) = self.write(&file) {
-            let error = Err(error).context("set sysctl", self);
             // most often nothing was changed, and what cannot be written now could not before
-            let _ = former.write(&file);
-            return error;
+            let _ = former.map(|former| former.write(&file));
+            return Err(error).context("set sysctl", self);
         }
         Ok(former)
     }
@@ -109,6 +114,17 @@ impl Sysctl {
     /// Whether the kernel sets each interface to the value also where this has it already.
     pub(super) fn is_written_through(&self) -> bool {
         self.path.starts_with("net/ipv6/conf/all/")
+    }
+
+    /// Whether it is about the interface of this name, and goes with it.
+    pub(super) fn is_of(&self, name: &InterfaceName) -> bool {
+        self.path.split('/').nth(3) == Some(name.as_str())
+    }
+
+    /// That it stays as it was set.
+    pub(super) fn not_restored(&self) -> Error {
+        let error = Error::new("restore sysctl", show(&self.path), Errno::EOPNOTSUPP);
+        error.with_reason("its former value could not be read")
     }
 
     /// The interface (or all) that loses its IPv6 addresses by it.
@@ -201,9 +217,9 @@ mod tests {
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     let ttl: Sysctl = "net.ipv4.ip_default_ttl=77".parse().unwrap();
-                    let former = ttl.set(Some(&netns)).unwrap();
+                    let former = ttl.set(Some(&netns)).unwrap().unwrap();
                     assert_eq!(former.to_string(), "net/ipv4/ip_default_ttl=64");
-                    assert_eq!(former.set(Some(&netns)).unwrap(), ttl);
+                    assert_eq!(former.set(Some(&netns)).unwrap(), Some(ttl));
                 });
             });
             let missing: Sysctl = "net.ipv4.nonsense=1".parse().unwrap();

@@ -27,6 +27,8 @@ enum Undo {
     /// What a rule is called, and what the kernel says of it.
     Rule(String, Message),
     Sysctl(Sysctl, Option<OwnedFd>),
+    /// It cannot be undone, for this reason.
+    Never(Error),
     /// A link of this name in another network namespace: back to this one, where it had this number, or deleted.
     There(Socket, InterfaceName, Option<(OwnedFd, u32)>),
 }
@@ -175,7 +177,8 @@ impl Transaction<'_> {
     }
 
     /// Sets a setting of the transaction's network namespace, `netns`, by default the caller's. Settings that change with it are
-    /// restored with it, and what it takes from the links. A failure undoes nothing else.
+    /// restored with it, and what it takes from the links. One whose former value cannot be read is set, and not restored. A
+    /// failure undoes nothing else.
     ///
     /// # Errors
     /// Those of [`Sysctl::set`].
@@ -189,7 +192,11 @@ impl Transaction<'_> {
         }
         // first what may fail
         let owned = owned(netns)?;
-        self.undo.push(Undo::Sysctl(sysctl.set(netns)?, owned));
+        match sysctl.set(netns)? {
+            Some(former) => self.undo.push(Undo::Sysctl(former, owned)),
+            None if self.made.iter().any(|name| sysctl.is_of(name)) => {}
+            None => self.undo.push(Undo::Never(sysctl.not_restored())),
+        }
         Ok(())
     }
 
@@ -275,6 +282,7 @@ impl Transaction<'_> {
                 Undo::Request(request) => self.take_back(&request),
                 Undo::Rule(object, made) => rule::take_back(self.socket, &object, &made),
                 Undo::Sysctl(sysctl, netns) => sysctl.set(netns.as_ref()).map(drop),
+                Undo::Never(error) => Err(error),
                 Undo::There(mut there, name, back) => match there.link(&name) {
                     Ok(link) => {
                         let request = back.as_ref().map_or_else(|| link.delete(), |back| link.move_back(back));
