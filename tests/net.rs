@@ -785,6 +785,27 @@ END
     }
 
     #[test]
+    fn settings_are_written_where_openat2_is_filtered() {
+        let run = arena(
+            r#"touch /run/x; unshare -n mount --bind /proc/self/ns/net /run/x
+            without() { strace -f -qq -o /dev/null -e inject=openat2:error=$errno "$@"; }
+            for errno in ENOSYS EPERM; do
+                without veth-create --host v0 --peer e0 --netns /run/x --forward; sysctl -n net.ipv4.conf.v0.forwarding; ip link del v0
+                without net-setup --netns /run/x --sysctl net.ipv4.ip_default_ttl=77; nsenter --net=/run/x sysctl -n net.ipv4.ip_default_ttl
+                nsenter --net=/run/x sysctl -qw net.ipv4.ip_default_ttl=64; without net-setup --sysctl net.ipv4.nonsense.x=1
+            done
+            echo 0 >/tmp/f
+            unshare -m sh -c 'mount --bind /tmp/f /proc/sys/net/ipv4/ip_forward; strace -qq -o /dev/null -e inject=openat2:error=ENOSYS net-setup --sysctl net.ipv4.ip_forward=1'
+            unshare -m sh -c 'mount -t tmpfs x /proc/sys/net/ipv4; ln -s /tmp/f /proc/sys/net/ipv4/ip_forward
+                strace -qq -o /dev/null -e inject=openat2:error=ENOSYS net-setup --sysctl net.ipv4.ip_forward=1'
+            cat /tmp/f; umount /run/x; rm /run/x /tmp/f"#,
+        );
+        assert_eq!(run.words(), ["1", "77", "1", "77", "0"], "{}", run.stderr);
+        let errnos: Vec<&str> = run.stderr.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+        assert_eq!(errnos, ["(ENOENT)", "(ENOENT)", "(EXDEV)", "(ELOOP)"], "{}", run.stderr);
+    }
+
+    #[test]
     fn killed_at_any_moment_net_setup_leaves_a_namespace_that_works() {
         let run = arena(
             "nsfd-create -n -- ns-enter --ns net -- sh -c 'for i in $(seq 30); do \

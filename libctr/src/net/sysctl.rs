@@ -3,12 +3,12 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::str::FromStr;
 
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::InterfaceName;
@@ -72,7 +72,11 @@ impl Sysctl {
         let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
         let how = OpenHow::new().flags(access | OFlag::O_CLOEXEC).resolve(resolve);
         // which network namespace the files are those of is decided when they are opened
-        let open = || openat2(&root, self.path.as_str(), how);
+        let open = || match openat2(&root, self.path.as_str(), how) {
+            // missing (before Linux 5.6) or filtered
+            Err(Errno::ENOSYS | Errno::EPERM) => walk(root.as_fd(), &self.path, access),
+            other => other,
+        };
         let file = match netns {
             Some(netns) => open_in(netns, Kind::Net, &"", &[root.as_fd()], &open)?,
             None => open(),
@@ -141,6 +145,21 @@ impl Sysctl {
     pub(super) fn at(path: String) -> Sysctl {
         Sysctl { path, value: String::new() }
     }
+}
+
+/// Opens a file below `root` without openat2(2): every component on its own, none of them a link, and the file on the filesystem of
+/// `root`.
+fn walk(root: BorrowedFd<'_>, path: &str, access: OFlag) -> nix::Result<OwnedFd> {
+    let all = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let enter =
+        |dir: BorrowedFd<'_>, name: &str| openat(dir, name, all | OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty());
+    let (directories, name) = path.rsplit_once('/').unwrap_or((".", path));
+    let mut dir = enter(root, ".")?;
+    for part in directories.split('/') {
+        dir = enter(dir.as_fd(), part)?;
+    }
+    let file = openat(&dir, name, all | access, Mode::empty())?;
+    if fstat(&file)?.st_dev == fstat(root)?.st_dev { Ok(file) } else { Err(Errno::EXDEV) }
 }
 
 impl FromStr for Sysctl {
