@@ -806,6 +806,24 @@ END
     }
 
     #[test]
+    fn the_network_of_an_address_with_a_peer_is_that_of_the_peer() {
+        let run = arena(
+            r#"touch /run/x; unshare -n mount --bind /proc/self/ns/net /run/x; ip link add v0 type veth peer name v1; ip link set v0 up
+            ip addr add 10.0.0.1 peer 192.168.5.1/24 dev v0; ip addr add 2001:db8::1 peer 2001:db8:5::1/64 dev v0
+            create() { veth-create --host w0 --peer w1 --netns /run/x --up --proxy "$@"; }
+            create --route 192.168.5.77 --route 2001:db8:5::77 && ip -4 neigh show proxy && ip -6 neigh show proxy; ip link del w0
+            create --route 10.0.0.77; create --route 2001:db8::77
+            sysctl -qw net.ipv4.conf.v0.forwarding=0; ip link del v0; umount /run/x; rm /run/x"#,
+        );
+        assert_eq!(run.words().join(" "), "192.168.5.77 dev v0 proxy 2001:db8:5::77 dev v0 proxy", "{}", run.stderr);
+        let errors: Vec<&str> = run.stderr.lines().filter(|line| !line.starts_with("hint: ")).collect();
+        assert!(
+            errors.len() == 2 && errors.iter().all(|line| line.contains("no interface has this address")),
+            "{errors:?}"
+        );
+    }
+
+    #[test]
     fn killed_at_any_moment_net_setup_leaves_a_namespace_that_works() {
         let run = arena(
             "nsfd-create -n -- ns-enter --ns net -- sh -c 'for i in $(seq 30); do \

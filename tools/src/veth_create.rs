@@ -113,7 +113,7 @@ impl VethCreate {
         let mut proxies = Vec::new();
         for prefix in &self.route {
             let before = proxies.len();
-            let near = assigned.iter().filter(|near| near.address.prefix().contains(prefix.ip()));
+            let near = assigned.iter().filter(|near| near.network.contains(prefix.ip()));
             let mut indices: Vec<u32> = near.map(|near| near.index).collect();
             indices.sort_unstable();
             indices.dedup();

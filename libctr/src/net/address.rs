@@ -221,8 +221,10 @@ impl Prefix {
 pub struct Assigned {
     /// The interface's index.
     pub index: u32,
-    /// The address and its network.
+    /// The address and the length of its network.
     pub address: Address,
+    /// Whom it reaches directly: its network or, on a point-to-point link, that of the other end.
+    pub network: Prefix,
     /// IPv6 only: duplicate address detection has not ended, the address cannot be bound yet.
     pub tentative: bool,
     /// IPv6 only: another machine has this address, it is not used.
@@ -254,10 +256,13 @@ fn assigned(message: &Message) -> Option<Assigned> {
             _ => {}
         }
     }
+    // of the other end, where there is one, is also the length
     let ip = local.or(address)?;
+    let other = address.unwrap_or(ip);
     (message.kind == libc::RTM_NEWADDR && length <= bits(ip)).then_some(Assigned {
         index: message.header_u32(4)?,
         address: Address { ip, length },
+        network: Address { ip: other, length }.prefix(),
         tentative: flags & libc::IFA_F_TENTATIVE != 0,
         duplicate: flags & libc::IFA_F_DADFAILED != 0,
     })
