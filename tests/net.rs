@@ -824,6 +824,24 @@ END
     }
 
     #[test]
+    fn neighbours_in_the_tree_of_links_may_have_any_name() {
+        let run = arena(
+            r#"ip link add v0 type veth peer name v1; ip link add brü type bridge; ip link set v0 master brü
+            ip link set v0 up; ip link set v1 up; ip link set brü up; ip link add mü link v1 type macvlan; ip link set mü up; ip addr add 2001:db8::1/64 dev mü nodad
+            net-setup --link v0 --mtu 1400 && ip -o link show v0 | grep -o 'mtu 1400'
+            while ip -6 addr show | grep -q tentative; do sleep 0.1; done
+            view() { ip link; ip addr; for f in /proc/sys/net/ipv6/conf/*ü/*forwarding; do echo "$f $(cat $f)"; done; }
+            view >/tmp/before
+            for args in '--link v1 --mtu 1000' '--link v0 --mtu 1000' '--link v0 --nomaster' '--sysctl net.ipv6.conf.all.forwarding=1' '--sysctl net.ipv6.conf.all.disable_ipv6=1'; do
+                net-setup $args --route 10.99.0.0/16=203.0.113.1,dev=v0 2>/tmp/said && echo "WORKED: $args"
+                grep hint: /tmp/said; view | diff /tmp/before - || echo "DIFFERS: $args"
+            done
+            ip link del v0; ip link del brü; rm /tmp/before /tmp/said"#,
+        );
+        assert_eq!((run.stdout.as_str(), run.code), ("mtu 1400\n", Some(0)), "{}", run.stderr);
+    }
+
+    #[test]
     fn killed_at_any_moment_net_setup_leaves_a_namespace_that_works() {
         let run = arena(
             "nsfd-create -n -- ns-enter --ns net -- sh -c 'for i in $(seq 30); do \

@@ -74,8 +74,8 @@ impl Kept {
         self.link.as_ref().map(|(link, _)| link.index())
     }
 
-    fn object(&self) -> &str {
-        self.link.as_ref().map_or("IPv6", |(link, _)| link.name().as_str())
+    fn object(&self) -> String {
+        self.link.as_ref().map_or_else(|| "IPv6".to_owned(), |(link, _)| link.shown())
     }
 
     /// What there is now, of some kinds of messages.
@@ -129,7 +129,7 @@ impl Kept {
                 Some(_) => continue,
                 None => false,
             };
-            match entry.make(self.object(), fresh).iter().try_for_each(|request| socket.query(request).map(drop)) {
+            match entry.make(&self.object(), fresh).iter().try_for_each(|request| socket.query(request).map(drop)) {
                 Ok(()) => some = true,
                 // the kernel was faster
                 Err(error) if error.errno() == Errno::EEXIST => {}
@@ -145,7 +145,7 @@ impl Kept {
             return Ok(());
         }
         let error =
-            Error::new("restore", format!("the settings of {} below net.*.conf", link.name()), Errno::EOPNOTSUPP);
+            Error::new("restore", format!("the settings of {} below net.*.conf", link.shown()), Errno::EOPNOTSUPP);
         Err(error.with_reason("the kernel has set them to the defaults"))
     }
 }
@@ -205,7 +205,7 @@ fn now(socket: &mut Socket, index: u32) -> Result<(Link, Settings)> {
         conf.map(move |(_, value)| (family, value.to_vec()))
     });
     let settings = settings.collect();
-    Ok((link?, settings))
+    Ok((link, settings))
 }
 
 /// Whether a message is about what this link has.

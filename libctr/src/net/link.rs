@@ -299,6 +299,11 @@ impl Link {
         self.move_as(netns.as_fd(), Some(*index))
     }
 
+    /// Its name as a person should see it, whatever it is.
+    pub(super) fn shown(&self) -> String {
+        show(self.name.as_str()).to_string()
+    }
+
     /// What gives back what this link, as it was before, and the same link `now` differ in, of what a move, or a change of the one that it is on, costs.
     pub(super) fn give_back(&self, now: &Link) -> Vec<Request> {
         let mut changes = Vec::new();
@@ -311,7 +316,7 @@ impl Link {
         if now.flags & UP != self.flags & UP {
             changes.push(Message::link(libc::RTM_NEWLINK, self.index, self.flags, UP));
         }
-        changes.into_iter().map(|message| Request::change("restore", &self.name, message, None)).collect()
+        changes.into_iter().map(|message| Request::change("restore", self.shown(), message, None)).collect()
     }
 
     /// What gives back the settings of a port that differ `now`.
@@ -321,7 +326,7 @@ impl Link {
         let differs = |setting: &&(u16, Vec<u8>)| writable(setting.0) && !now.port.contains(setting);
         let differing: Vec<_> = self.port.iter().filter(differs).cloned().collect();
         let message = (!differing.is_empty()).then(|| port(self.index, &differing))?;
-        Some(Request::change("restore", format!("bridge port {}", self.name), message, None))
+        Some(Request::change("restore", format!("bridge port {}", self.shown()), message, None))
     }
 
     /// The request that deletes the link, with a veth its other end too. It cannot be undone.
@@ -348,32 +353,34 @@ impl Socket {
         self.find(format!("number {index}"), Message::link(libc::RTM_GETLINK, index, 0, 0))
     }
 
-    /// All links; those with a name that [`InterfaceName`] refuses are left out.
+    /// All links, those too with a name that [`InterfaceName`] refuses.
     pub(super) fn links(&mut self) -> Result<Vec<Link>> {
         let request = Request::change("list links", "", Message::link(libc::RTM_GETLINK, 0, 0, 0), None);
-        Ok(self.dump(&request)?.iter().filter_map(|message| Link::read(message)?.ok()).collect())
+        Ok(self.dump(&request)?.iter().filter_map(Link::read).collect())
     }
 
     fn find(&mut self, object: String, message: Message) -> Result<Link> {
         let request = Request::change("find link", &object, message, None);
         let found = self.query(&request)?.iter().find_map(Link::read);
-        found.unwrap_or_else(|| Err(Error::new("find link", object, Errno::ENODEV)))
+        let link = found.ok_or_else(|| Error::new("find link", object, Errno::ENODEV))?;
+        link.name.as_str().parse::<InterfaceName>()?;
+        Ok(link)
     }
 }
 
 impl Link {
-    /// The link that a message is about, if it is about one.
-    pub(super) fn read(message: &Message) -> Option<Result<Link>> {
+    /// The link that a message is about, if it is about one, with the name that it has: it may be none that [`InterfaceName`] takes.
+    pub(super) fn read(message: &Message) -> Option<Link> {
         let (index, flags) = message.header_u32(4).zip(message.header_u32(8))?;
         if message.kind != libc::RTM_NEWLINK {
             return None;
         }
         let (mut name, mut mtu, mut mac, mut master, mut parent, mut port) =
-            (String::new(), 0, Vec::new(), 0, 0, Vec::new());
+            (InterfaceName(String::new()), 0, Vec::new(), 0, 0, Vec::new());
         let mut netns = None;
         for (kind, value) in message.attributes(HEADER) {
             match kind {
-                libc::IFLA_IFNAME => name = str_of(value),
+                libc::IFLA_IFNAME => name = InterfaceName(str_of(value)),
                 libc::IFLA_MTU => mtu = u32_of(value).unwrap_or(0),
                 libc::IFLA_ADDRESS => mac = value.to_vec(),
                 libc::IFLA_MASTER => master = u32_of(value).unwrap_or(0),
@@ -397,7 +404,7 @@ impl Link {
             parent = 0;
         }
         let peer_netns = netns.filter(|_| pair.as_deref() == Some("veth"));
-        Some(name.parse().map(|name| Link { index, name, flags, mtu, mac, master, parent, port, peer_netns }))
+        Some(Link { index, name, flags, mtu, mac, master, parent, port, peer_netns })
     }
 }
 
