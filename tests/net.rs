@@ -842,6 +842,23 @@ END
     }
 
     #[test]
+    fn wait_dad_waits_for_the_link_local_address_too() {
+        let run = arena(
+            r#"for i in 1 2 3 4 5; do
+                ip link add v0 type veth peer name v1; ip link set v1 up; net-setup --link v0 --up --wait-dad
+                grep -c '^fe80.* v0$' /proc/net/if_inet6; ip -6 -o addr show v0 tentative | grep -c .
+                ip link del v0
+            done | sort | uniq -c
+            # none is to come
+            ip link add v0 type veth peer name v1; ip link set v1 up
+            sysctl -qw net.ipv6.conf.v0.addr_gen_mode=1 net.ipv6.conf.v1.disable_ipv6=1
+            net-setup --link v0 --up --link v1 --wait-dad; ip link set v0 down; ip link set v0 mtu 1000; net-setup --link v0 --up --wait-dad; net-setup --wait-dad
+            ip link del v0"#,
+        );
+        assert_eq!((run.words().join(" ").as_str(), run.stderr.as_str()), ("5 0 5 1", ""));
+    }
+
+    #[test]
     fn killed_at_any_moment_net_setup_leaves_a_namespace_that_works() {
         let run = arena(
             "nsfd-create -n -- ns-enter --ns net -- sh -c 'for i in $(seq 30); do \

@@ -99,7 +99,8 @@ struct Section {
     /// fails; may be repeated
     #[argh(option, arg_name = "NAME=VALUE", from_str_fn(parse))]
     sysctl: Vec<Sysctl>,
-    /// wait until the IPv6 addresses of the links named (of all, if none is) have been found to be unique; at most 10 seconds
+    /// wait until the IPv6 addresses of the links named (of all, if none is), the link-local ones too, have been found to be
+    /// unique; at most 10 seconds
     #[argh(switch)]
     wait_dad: bool,
 }
@@ -350,20 +351,23 @@ impl Tool for NetSetup {
 }
 
 /// Waits for duplicate address detection (RFC 4862), which takes one to two seconds where the link has a carrier: for these
-/// addresses, and those that the links (all, if none is named) have.
+/// addresses, and those that the links (all, if none is named) have or are about to have.
 fn wait_dad(socket: &mut Socket, named: &[u32], mut awaited: Vec<(u32, IpAddr)>) -> Result<(), Error> {
     const PATIENCE: Duration = Duration::from_secs(10);
     const OPERATION: &str = "wait for duplicate address detection of";
     let start = Instant::now();
-    let mut assigned = socket.addresses()?;
-    let of_links = assigned.iter().filter(|assigned| named.is_empty() || named.contains(&assigned.index));
-    awaited.extend(
-        of_links
-            .filter(|assigned| assigned.tentative || assigned.duplicate)
-            .map(|assigned| (assigned.index, assigned.address.ip())),
-    );
+    let is_named = |index: u32| named.is_empty() || named.contains(&index);
     loop {
-        let mut pending = None;
+        // in this order: a link that is there no more has its address
+        let links = socket.links_before_ipv6()?;
+        let assigned = socket.addresses()?;
+        let mut pending = links.iter().find(|link| is_named(link.index())).map(|link| link.name().to_string());
+        for assigned in assigned.iter().filter(|assigned| is_named(assigned.index)) {
+            let this = (assigned.index, assigned.address.ip());
+            if (assigned.tentative || assigned.duplicate) && !awaited.contains(&this) {
+                awaited.push(this);
+            }
+        }
         for (index, ip) in &awaited {
             let found = assigned.iter().find(|assigned| assigned.index == *index && assigned.address.ip() == *ip);
             match found {
@@ -376,7 +380,7 @@ fn wait_dad(socket: &mut Socket, named: &[u32], mut awaited: Vec<(u32, IpAddr)>)
                     let error = Error::new(OPERATION, found.address, Errno::EADDRINUSE);
                     return Err(error.with_reason("another machine has this address"));
                 }
-                Some(found) if found.tentative => pending = Some(found.address),
+                Some(found) if found.tentative => pending = Some(found.address.to_string()),
                 Some(_) => {}
             }
         }
@@ -388,6 +392,5 @@ fn wait_dad(socket: &mut Socket, named: &[u32], mut awaited: Vec<(u32, IpAddr)>)
             );
         }
         sleep(Duration::from_millis(20));
-        assigned = socket.addresses()?;
     }
 }

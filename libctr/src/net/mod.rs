@@ -28,6 +28,7 @@ pub mod link;
 mod message;
 pub mod neighbour;
 pub mod netlink;
+mod ready;
 pub mod route;
 pub mod rule;
 pub mod sysctl;
