@@ -594,6 +594,7 @@ mod in_an_arena {
             net-setup --link v0 --mtu 7 --arp off
             net-setup --link v0 --down $BAD
             net-setup --link b0 --down $BAD
+            net-setup --sysctl net.ipv4.ip_forward=1 --sysctl net.ipv6.conf.p0.forwarding=1 --link d0 --up --link p0 --mac 02:00:00:00:00:56 $BAD
             net-setup --lo $BAD
             net-setup --rule priority=10,table=100 --rule priority=10,table=100
             net-setup --rule table=100 --rule inet6,from=2001:db8::/32,table=100 --link d0 --up --link v0 --into /run/y

@@ -150,6 +150,31 @@ impl Kept {
     }
 }
 
+/// Restores a setting; what changes by that is what the links are to have from then on, since they may have been looked at after it
+/// was set.
+pub(super) fn restoring(all: &mut [Kept], socket: &mut Socket, restore: impl FnOnce() -> Result<()>) -> Result<()> {
+    let look = |all: &[Kept], socket: &mut Socket| -> Vec<Settings> {
+        let settings = |kept: &Kept| now(socket, kept.index()?).ok().map(|(_, settings)| settings);
+        all.iter().map(settings).map(Option::unwrap_or_default).collect()
+    };
+    let before = look(all, socket);
+    let result = restore();
+    let after = look(all, socket);
+    for ((kept, before), after) in all.iter_mut().zip(&before).zip(&after) {
+        for (family, values) in kept.link.iter_mut().flat_map(|(_, settings)| settings) {
+            let of = |settings: &[(u16, Vec<u8>)]| {
+                settings.iter().find(|(other, _)| other == family).map_or_else(Vec::new, |(_, values)| values.clone())
+            };
+            for ((value, before), after) in values.iter_mut().zip(of(before)).zip(of(after)) {
+                if before != after {
+                    *value = after;
+                }
+            }
+        }
+    }
+    result
+}
+
 /// Gives back what is missing: links, then addresses, neighbours and routes, of which one may need another.
 pub(super) fn give_back(all: &[Kept], socket: &mut Socket) -> Result<()> {
     let mut first = Ok(());

@@ -281,7 +281,10 @@ impl Transaction<'_> {
             let result = match undo {
                 Undo::Request(request) => self.take_back(&request),
                 Undo::Rule(object, made) => rule::take_back(self.socket, &object, &made),
-                Undo::Sysctl(sysctl, netns) => sysctl.set(netns.as_ref()).map(drop),
+                Undo::Sysctl(sysctl, netns) => {
+                    let restore = || sysctl.set(netns.as_ref()).map(drop);
+                    keep::restoring(&mut self.kept, self.socket, restore)
+                }
                 Undo::Never(error) => Err(error),
                 Undo::There(mut there, name, back) => match there.link(&name) {
                     Ok(link) => {
