@@ -860,6 +860,27 @@ END
     }
 
     #[test]
+    fn asked_to_end_the_tools_undo_what_they_did_and_end_of_the_signal() {
+        let run = on_a_used_host(
+            r#"view >/run/before.txt
+            same() { view | diff /run/before.txt - || echo "DIFFERS $*"; }
+            args='--sysctl net.ipv4.ip_forward=1 --link d0 --up --mtu 1400 --addr 2001:db8:77::1/64 --wait-dad'
+            for signal in TERM INT HUP QUIT; do timeout --preserve-status -s $signal 0.5 net-setup $args; echo $?; same $signal; done
+            (trap '' TERM; strace -f -qq -o /dev/null -e inject=sendto:signal=TERM:when=2 net-setup --link d0 --mtu 1400); echo $? $(ip -o link show d0 | grep -c 'mtu 1400')
+            ip link set d0 mtu 1500
+            for tool in 'net-setup --sysctl net.ipv4.ip_forward=1 --link d0 --up --mtu 1400 --addr 10.77.0.1/24 --rule table=7' \
+                'veth-create --host w0 --peer w1 --netns /run/x --up --host-addr 10.77.0.1/24 --route 10.78.0.0/16 --forward'; do
+                n=0; while n=$((n + 1)); strace -f -qq -o /run/said -e trace=sendto -e inject=sendto:signal=TERM:when=$n $tool 2>/dev/null; code=$?; [ $code = 143 ]; do same $tool $n; done
+                [ $n -gt 5 ] || echo "$tool $n"; echo $code; view >/run/before.txt
+            done
+            ip link del w0"#,
+        );
+        let expected = ["143", "130", "129", "131", "0", "1", "0", "0"];
+        assert_eq!(run.words(), expected, "{}", run.stderr);
+        assert!(run.stderr.contains("configure network: SIGTERM came before the end (ECANCELED)"), "{}", run.stderr);
+    }
+
+    #[test]
     fn killed_at_any_moment_net_setup_leaves_a_namespace_that_works() {
         let run = arena(
             "nsfd-create -n -- ns-enter --ns net -- sh -c 'for i in $(seq 30); do \

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod close_fds;
 pub mod ctrtool;
+mod ending;
 pub mod fd_open;
 pub mod idmap_alloc;
 mod ids;

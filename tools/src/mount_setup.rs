@@ -6,19 +6,19 @@ use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::mount::{Plan, Record, Root, could_not};
-use libctr::process::{Ended, Exec};
+use libctr::process::Exec;
 use libctr::sys::clone::{clone3, pidfd_open, wait_exit};
-use libctr::sys::signal::{is_ignored, set_default, set_mask};
+use libctr::sys::signal::{set_default, set_mask};
 use libctr::{Context, Errno, Error, show};
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, getpid, pipe2, setpgid, write};
 
 use crate::cli::{Chain, Failure, Tool, become_program, complain, print, usage};
+use crate::ending::Ending;
 
 /// Carries out a mount plan below DIR: all of it, or nothing. Then executes PROGRAM, if one is given.
 #[derive(FromArgs, ArgsInfo)]
@@ -109,19 +109,13 @@ impl Tool for MountSetup {
     }
 }
 
-/// What a person or a service manager ends a program with.
-const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
-
 /// Carries the plan out in a child that outlives this process if need be, and that no signal of the terminal reaches. Whichever
 /// of the two is killed meanwhile, the other undoes what is done; and this one, asked to end, ends when that is done.
 fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
     let parent = pidfd_open(getpid()).context("open process", getpid())?;
     // a caller that ignores SIGCHLD must not lose us the status
     set_default(libc::SIGCHLD).context("reset disposition of", "SIGCHLD")?;
-    let mut ending = SigSet::empty();
-    ENDING.into_iter().filter(|signal| !is_ignored(*signal as i32)).for_each(|signal| ending.add(signal));
-    let before = ending.thread_swap_mask(SigmaskHow::SIG_BLOCK).context("block signals", "")?;
-    let signals = SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC).context("make signalfd", "")?;
+    let ending = Ending::block()?;
     let (asked, ask) = pipe2(OFlag::O_CLOEXEC).context("make pipe", "")?;
     let record = Record::new()?;
     let go_on = || {
@@ -141,14 +135,13 @@ fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
         }
     })
     .context("start child process", "")?;
-    let mut end = None;
     let ended = loop {
-        let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let signals = ending.signals().as_fd();
+        let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN), PollFd::new(signals, PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) if fds[0].any() == Some(true) => break wait_exit(&pidfd).context("wait for process", pid)?,
             Ok(_) => {
-                let signal = signals.read_signal().context("read", "signalfd")?;
-                end = end.or(signal.map(|signal| signal.ssi_signo as i32));
+                ending.asked()?;
                 write(&ask, b"x").context("write to", "child process")?;
             }
             Err(Errno::EINTR) => {}
@@ -160,7 +153,7 @@ fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
         let left = record.undo(root)?;
         Ok(if left.is_empty() { None } else { Some(could_not(&left)) })
     };
-    let result = match (ended, end) {
+    let result = match (ended, ending.asked()?) {
         ((libc::CLD_EXITED, 0), None) => Ok(()),
         ((libc::CLD_EXITED, 0), Some(_)) => undo().and_then(|left| match left {
             None => Ok(()),
@@ -173,12 +166,5 @@ fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
             Err(left.map_or(error.clone(), |left| error.with_hint(left)).into())
         }),
     };
-    if let Some(signal) = end {
-        if let Err(Failure::Failed(error)) = &result {
-            complain(MountSetup::NAME, error);
-        }
-        Ended::Signaled(signal).mirror();
-    }
-    set_mask(&before).context("restore signal mask", "")?;
-    result.map(|()| record)
+    ending.end(MountSetup::NAME, result).map(|()| record)
 }

@@ -1,7 +1,6 @@
 //! `net-setup`: interfaces, addresses and routes of one network namespace.
 
 use std::net::IpAddr;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FlagInfoKind, FromArgs};
@@ -15,10 +14,11 @@ use libctr::process::Exec;
 use libctr::{Errno, Error};
 
 use crate::cli::{Chain, Failure, Tool, usage, value as parse};
+use crate::ending::Ending;
 use crate::veth_create::{number, set_all};
 
-/// Configures interfaces, addresses and routes of its network namespace, or of another. Where a step fails, those before it
-/// are undone. The options after --link NAME are about that link, up to the next --link.
+/// Configures interfaces, addresses and routes of its network namespace, or of another. Where a step fails, or a signal asks to
+/// end, those before it are undone. The options after --link NAME are about that link, up to the next --link.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),
@@ -285,6 +285,7 @@ impl NetSetup {
         routes: &[Vec<Route>],
         netns: Option<&Namespace>,
         into: &[Option<Namespace>],
+        ending: &Ending,
     ) -> Result<(), Error> {
         self.0.iter().try_for_each(|section| section.make_and_rename(transaction))?;
         let sysctls = self.0.iter().flat_map(|section| &section.sysctl).map(|sysctl| (sysctl.clone(), false));
@@ -318,7 +319,7 @@ impl NetSetup {
             let added =
                 sections().flat_map(|(section, link)| section.addr.iter().map(|addr| (link.index(), addr.ip())));
             let named = sections().map(|(_, link)| link.index()).collect::<Vec<_>>();
-            wait_dad(transaction.socket(), &named, added.filter(|(_, ip)| ip.is_ipv6()).collect())?;
+            wait_dad(transaction.socket(), &named, added.filter(|(_, ip)| ip.is_ipv6()).collect(), ending)?;
         }
         let moved = self.0.iter().zip(into).filter_map(|(section, netns)| Some((section, netns.as_ref()?)));
         let mut moved = moved.peekable();
@@ -343,16 +344,16 @@ impl Tool for NetSetup {
             Some(netns) => Socket::open_in(netns)?,
             None => Socket::open()?,
         };
+        let ending = Ending::block()?;
         let mut transaction = socket.begin();
-        self.apply(&mut transaction, &routes, netns.as_ref(), &into).map_err(|error| transaction.undo(error))?;
-        transaction.commit();
-        Ok(())
+        let done = self.apply(&mut transaction, &routes, netns.as_ref(), &into, &ending);
+        ending.decide(Self::NAME, transaction, done)
     }
 }
 
 /// Waits for duplicate address detection (RFC 4862), which takes one to two seconds where the link has a carrier: for these
 /// addresses, and those that the links (all, if none is named) have or are about to have.
-fn wait_dad(socket: &mut Socket, named: &[u32], mut awaited: Vec<(u32, IpAddr)>) -> Result<(), Error> {
+fn wait_dad(socket: &mut Socket, named: &[u32], mut awaited: Vec<(u32, IpAddr)>, ending: &Ending) -> Result<(), Error> {
     const PATIENCE: Duration = Duration::from_secs(10);
     const OPERATION: &str = "wait for duplicate address detection of";
     let start = Instant::now();
@@ -391,6 +392,6 @@ fn wait_dad(socket: &mut Socket, named: &[u32], mut awaited: Vec<(u32, IpAddr)>)
                 error.with_hint("it starts when the link is up and has a carrier: for a veth, when both ends are up")
             );
         }
-        sleep(Duration::from_millis(20));
+        ending.sleep(Duration::from_millis(20))?;
     }
 }

@@ -9,9 +9,10 @@ use libctr::process::Exec;
 use libctr::{Errno, Error};
 
 use crate::cli::{Chain, Failure, Tool, usage, value as parse};
+use crate::ending::Ending;
 
 /// Makes a pair of virtual Ethernet interfaces: one end here, the peer born inside another network namespace. Where a step
-/// fails, the pair is deleted.
+/// fails, or a signal asks to end, the pair is deleted.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),
@@ -182,23 +183,27 @@ impl Tool for VethCreate {
         veth = self.host_mac.into_iter().fold(veth, Veth::host_mac);
         veth = self.peer_mac.into_iter().fold(veth, Veth::peer_mac);
         veth = self.queues.into_iter().fold(veth, Veth::queues);
+        let ending = Ending::block()?;
         let mut transaction = socket.begin();
-        veth.create(&mut transaction, &netns)?;
-        let link = transaction.link(&self.host)?;
-        let mut requests: Vec<Request> = bridge.map(|bridge| link.change(Change::Master(bridge))).into_iter().collect();
-        requests.extend(self.host_addr.iter().map(|address| address.add(&link)));
-        requests.extend(self.up.then(|| link.change(Change::Up)));
-        let routes = self.route.iter().map(|prefix| Route::through(*prefix, self.host.clone()));
-        requests.extend(routes.map(|route| route.add_through(&link)));
-        requests.extend(proxies.iter().map(|(prefix, link)| neighbour::add_proxy(prefix.ip(), link)));
-        set_all(&mut transaction, &sysctls, host_netns.as_ref())?;
-        transaction.run(&requests)?;
-        if let Some(socket) = &mut peer_socket {
-            let up = socket.link(&self.peer).and_then(|peer| socket.run(&[peer.change(Change::Up)]));
-            up.map_err(|error| transaction.undo(error))?;
-        }
-        transaction.commit();
-        Ok(())
+        let apply = || {
+            veth.create(&mut transaction, &netns)?;
+            let link = transaction.link(&self.host)?;
+            let mut requests: Vec<Request> =
+                bridge.map(|bridge| link.change(Change::Master(bridge))).into_iter().collect();
+            requests.extend(self.host_addr.iter().map(|address| address.add(&link)));
+            requests.extend(self.up.then(|| link.change(Change::Up)));
+            let routes = self.route.iter().map(|prefix| Route::through(*prefix, self.host.clone()));
+            requests.extend(routes.map(|route| route.add_through(&link)));
+            requests.extend(proxies.iter().map(|(prefix, link)| neighbour::add_proxy(prefix.ip(), link)));
+            set_all(&mut transaction, &sysctls, host_netns.as_ref())?;
+            transaction.run(&requests)?;
+            match &mut peer_socket {
+                Some(socket) => socket.link(&self.peer).and_then(|peer| socket.run(&[peer.change(Change::Up)])),
+                None => Ok(()),
+            }
+        };
+        let done = apply();
+        ending.decide(Self::NAME, transaction, done)
     }
 }
 
