@@ -560,8 +560,9 @@ mod in_an_arena {
         touch /run/x /run/y
         unshare -n sh -c 'mount --bind /proc/self/ns/net /run/x; for i in 1 2 3 4 5 6 7 8 9; do ip link add s$i type bridge; done'
         unshare -n sh -c 'mount --bind /proc/self/ns/net /run/y; ip link add v0 type bridge'
-        ip rule add pref 10 iif lo lookup 100
+        ip rule add pref 10 iif lo lookup 100; sysctl -qw net.ipv6.conf.v1.addr_gen_mode=1
         while ip -6 addr show up | grep -q tentative; do sleep 0.1; done
+        ip -6 addr flush dev v1
         BAD='--route 10.99.0.0/16=203.0.113.1,dev=v0'
     "#;
 
@@ -611,6 +612,8 @@ mod in_an_arena {
             net-setup --sysctl net.ipv4.conf.v0.forwarding=1 --sysctl net.ipv4.conf.all.forwarding=1 $BAD
             net-setup --sysctl net.ipv6.conf.all.disable_ipv6=1 $BAD
             net-setup --sysctl net.ipv6.conf.v0.disable_ipv6=1 $BAD
+            net-setup --sysctl net.ipv6.conf.all.addr_gen_mode=0 $BAD
+            net-setup --sysctl net.ipv6.conf.v1.addr_gen_mode=0 $BAD
             net-setup --sysctl 'net.ipv4.tcp_rmem=5000 x'
             net-setup --sysctl net.ipv4.ip_local_reserved_ports=5,7 $BAD
             veth-create --host w0 --peer w1 --netns /run/x --bridge b0 --host-mac 00:00:00:00:00:01 --mtu 1000 --up --host-addr 10.1.0.1/24 --route 10.5.0.0/16 --forward

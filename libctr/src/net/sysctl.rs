@@ -131,9 +131,10 @@ impl Sysctl {
         error.with_reason("its former value could not be read")
     }
 
-    /// The interface (or all) that loses its IPv6 addresses by it.
-    pub(super) fn disables_ipv6(&self) -> Option<&str> {
-        self.path.strip_prefix("net/ipv6/conf/")?.strip_suffix("/disable_ipv6")
+    /// The interface (or all) that loses IPv6 addresses by it, or gets some.
+    pub(super) fn changes_addresses(&self) -> Option<&str> {
+        let (name, setting) = self.path.strip_prefix("net/ipv6/conf/")?.split_once('/')?;
+        matches!(setting, "disable_ipv6" | "addr_gen_mode").then_some(name)
     }
 
     /// Whether IPv6 forgets its default routers when it is set.

@@ -184,7 +184,7 @@ impl Transaction<'_> {
     /// Those of [`Sysctl::set`].
     pub fn set(&mut self, sysctl: &Sysctl, netns: Option<impl AsFd>) -> Result<()> {
         let netns = netns.as_ref().map(AsFd::as_fd);
-        if sysctl.spreads().is_some() || sysctl.disables_ipv6().is_some() || sysctl.makes_a_router() {
+        if sysctl.spreads().is_some() || sysctl.changes_addresses().is_some() || sysctl.makes_a_router() {
             if sysctl.get(netns)?.is_same(sysctl) && !sysctl.is_written_through() {
                 return Ok(());
             }
@@ -204,12 +204,12 @@ impl Transaction<'_> {
         if sysctl.makes_a_router() && !self.kept.iter().any(|kept| kept.index().is_none()) {
             self.kept.push(Kept::routers(self.socket)?);
         }
-        if sysctl.disables_ipv6().is_none() && sysctl.spreads().is_none() {
+        if sysctl.changes_addresses().is_none() && sysctl.spreads().is_none() {
             return Ok(());
         }
         let links = self.socket.links()?;
         for link in &links {
-            if sysctl.disables_ipv6().is_some_and(|name| name == "all" || name == link.name().as_str()) {
+            if sysctl.changes_addresses().is_some_and(|name| name == "all" || name == link.name().as_str()) {
                 self.keep(link.index())?;
             }
         }
