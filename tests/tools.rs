@@ -194,11 +194,11 @@ fn every_number_that_is_free_can_be_had() {
 
 #[test]
 fn it_dies_with_who_started_it() {
-    let line = container_line("-- /usr/bin/sleep 60");
+    let line = container_line("-- /bin/sh -c \"echo started; exec /usr/bin/sleep 60\"");
     let run = common::arena(&format!(
-        "({line}) & for i in $(seq 100); do pkill -KILL -x pivot-init && break; sleep 0.02; done; wait 2>/dev/null; echo end"
+        "({line}) >/tmp/out & until grep -q started /tmp/out; do sleep 0.01; done; pkill -KILL -x pivot-init; echo $?; wait 2>/dev/null; rm /tmp/out"
     ));
-    assert_eq!((run.stdout.trim(), run.code), ("end", Some(0)), "{}", run.stderr);
+    assert_eq!((run.stdout.trim(), run.code), ("0", Some(0)), "{}", run.stderr);
 }
 
 #[test]
@@ -301,15 +301,16 @@ fn every_tool_refuses_what_it_does_not_know() {
 fn every_tool_names_the_option_that_lacks_a_value() {
     for tool in sh("ctrtool --list").stdout.lines() {
         let help = sh(&format!("{tool} --help")).stdout;
-        // the list of options: an indent, perhaps a letter, the name
-        let options = help.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")));
         let mut seen = 0;
-        for option in
-            options.filter(|option| option.bytes().skip(2).all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
-        {
-            let run = sh(&format!("{tool} {option}"));
-            if run.stderr.starts_with(&format!("{tool}: option {option}: needs a value (EINVAL)")) {
-                assert!(matches!(run.code, Some(125 | 2)), "{tool} {option}");
+        // the list of options: an indent, perhaps a letter, the name. The usage line says which take a value
+        for line in help.lines().skip_while(|line| *line != "Options:").filter(|line| line.starts_with("  -")) {
+            let names: Vec<&str> = line.split_whitespace().map(|word| word.trim_end_matches(',')).collect();
+            let names = names.iter().take_while(|word| word.starts_with('-'));
+            let Some(option) = names.clone().find(|name| name.starts_with("--")) else { continue };
+            if names.clone().any(|name| help.contains(&format!("{name} <"))) {
+                let run = sh(&format!("{tool} {option}"));
+                let message = format!("{tool}: option {option}: needs a value (EINVAL)");
+                assert!(run.stderr.starts_with(&message) && matches!(run.code, Some(125 | 2)), "{tool} {option} {}", run.stderr);
                 seen += 1;
             }
         }

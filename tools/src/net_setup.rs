@@ -126,6 +126,9 @@ pub struct NetSetup(Vec<Section>);
 
 impl FromArgs for NetSetup {
     fn from_args(command: &[&str], args: &[&str]) -> Result<Self, EarlyExit> {
+        if args.is_empty() {
+            return Ok(NetSetup(Vec::new()));
+        }
         let info = Section::get_args_info();
         let takes_value = |arg: &str| {
             info.flags.iter().any(|flag| flag.long == arg && matches!(flag.kind, FlagInfoKind::Option { .. }))
@@ -335,6 +338,9 @@ impl Tool for NetSetup {
     const CHAIN: Chain = Chain::No;
 
     fn run(self, _program: Option<Exec>) -> Result<(), Failure> {
+        if self.0.is_empty() {
+            return Err(usage("--link and others", "one of them is needed: see --help"));
+        }
         self.0.iter().try_for_each(Section::check)?;
         let routes = self.0.iter().map(Section::routes).collect::<Result<Vec<_>, _>>()?;
         let netns = self.netns()?.map(|reference| reference.open(Kind::Net)).transpose()?;

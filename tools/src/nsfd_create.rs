@@ -86,14 +86,18 @@ pub struct NsfdCreate {
     #[argh(option, arg_name = "NAME")]
     hostname: Option<String>,
     /// seconds added to the monotonic clock of the new time namespace
-    #[argh(option, arg_name = "SECONDS")]
+    #[argh(option, arg_name = "SECONDS", from_str_fn(seconds))]
     monotonic: Option<i64>,
     /// seconds added to the boot-time clock of the new time namespace
-    #[argh(option, arg_name = "SECONDS")]
+    #[argh(option, arg_name = "SECONDS", from_str_fn(seconds))]
     boottime: Option<i64>,
     /// the number of that kind's descriptor, from 3 on; may be repeated
     #[argh(option, arg_name = "KIND=N", from_str_fn(numbered))]
     fd: Vec<(Kind, RawFd)>,
+}
+
+fn seconds(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| "is no whole number of seconds, perhaps after a -".to_owned())
 }
 
 fn allow_or_deny(text: &str) -> Result<bool, String> {
@@ -153,10 +157,6 @@ impl NsfdCreate {
                           pivot-init and ns-enter --new pid make one";
             return Err(usage("--pid", reason));
         }
-        if kinds.is_empty() {
-            let error = Error::invalid("read", "options", "no namespace is asked for");
-            return Err(Failure::Usage(error.with_hint("for example -U -n: see --help")));
-        }
         let needs = |given: bool, option: &str, kind: Kind| {
             if given && !kinds.contains(&kind) { Err(usage(option, format!("needs --{kind}"))) } else { Ok(()) }
         };
@@ -171,6 +171,10 @@ impl NsfdCreate {
         needs(self.hostname.is_some(), "--hostname", Kind::Uts)?;
         needs(self.monotonic.is_some(), "--monotonic", Kind::Time)?;
         needs(self.boottime.is_some(), "--boottime", Kind::Time)?;
+        if kinds.is_empty() {
+            let error = Error::invalid("read", "options", "no namespace is asked for");
+            return Err(Failure::Usage(error.with_hint("for example -U -n: see --help")));
+        }
         for (index, (kind, number)) in self.fd.iter().enumerate() {
             needs(true, "--fd", *kind)?;
             if self.fd[..index].iter().any(|(other, taken)| other == kind || taken == number) {

@@ -55,7 +55,13 @@ pub(crate) fn filter(text: &str) -> Result<PathBuf, String> {
 
 /// Reads a filter, before its file is out of reach.
 pub(crate) fn read_filter(path: &Path) -> Result<SeccompProgram, Error> {
-    SeccompProgram::new(&std::fs::read(path).context("read seccomp filter", show(path))?)
+    let text = std::fs::read(path).context("read seccomp filter", show(path)).map_err(|error| {
+        match path.to_str().and_then(parse_number) {
+            Some(number) => error.with_hint(format!("fd:{number} is the descriptor of that number")),
+            None => error,
+        }
+    })?;
+    SeccompProgram::new(&text)
 }
 
 /// Adds the options to a tool's own, and a method `credentials` that says what they mean. A macro, since argh cannot take one
