@@ -44,7 +44,9 @@ pub fn run_from_memory() -> Result<()> {
     if let Err(Errno::EACCES | Errno::EROFS) = faccessat(AT_FDCWD, OWN, AccessFlags::W_OK, AtFlags::AT_EACCESS) {
         return Ok(());
     }
-    let copy = copy(&own, &name).context("copy to memory", OWN)?;
+    let copy = copy(&own, &name).context("copy to memory", OWN).map_err(|error| {
+        error.with_hint("a program that may write to its own file runs from a copy: on a read-only mount it needs none")
+    })?;
     fcntl(&copy, FcntlArg::F_ADD_SEALS(seals)).context("seal", "copy in memory")?;
     let environment = std::env::vars_os().filter_map(|(mut text, value)| {
         text.push("=");
