@@ -603,10 +603,7 @@ fn what_the_machine_forbids_is_explained() {
             "unshare -m sh -c 'mount -o remount,bind,ro /proc; exec nsfd-create -U --map-root -- true'",
             "nsfd-create: open uid_map: Read-only file system (EROFS)\nhint: /proc is mounted read-only here",
         ),
-        (
-            "unshare -m sh -c 'umount -l /proc; exec nsfd-create -U --map-root -- true'",
-            "nsfd-create: use /proc: ",
-        ),
+        ("unshare -m sh -c 'umount -l /proc; exec nsfd-create -U --map-root -- true'", "nsfd-create: use /proc: "),
         (
             "unshare -m sh -c 'mount -t tmpfs t /proc; exec nsfd-create -U --map-root -- true'",
             "nsfd-create: use /proc: ",

@@ -310,7 +310,11 @@ fn every_tool_names_the_option_that_lacks_a_value() {
             if names.clone().any(|name| help.contains(&format!("{name} <"))) {
                 let run = sh(&format!("{tool} {option}"));
                 let message = format!("{tool}: option {option}: needs a value (EINVAL)");
-                assert!(run.stderr.starts_with(&message) && matches!(run.code, Some(125 | 2)), "{tool} {option} {}", run.stderr);
+                assert!(
+                    run.stderr.starts_with(&message) && matches!(run.code, Some(125 | 2)),
+                    "{tool} {option} {}",
+                    run.stderr
+                );
                 seen += 1;
             }
         }

@@ -7,14 +7,18 @@
 mod accounts;
 mod extent;
 mod helper;
+mod holder;
 mod map;
+mod range;
 mod registry;
 mod spec;
 mod write;
 
 pub use extent::{Extent, Id};
+pub use holder::Holder;
 pub use map::IdMap;
-pub use registry::{Entry, Holder, IdRange, Pool, Registry};
+pub use range::{IdRange, Pool};
+pub use registry::{Entry, Registry};
 pub use spec::MapSpec;
 pub(crate) use write::verify;
 pub use write::{needs_setgroups_denied, read, write, write_setgroups};

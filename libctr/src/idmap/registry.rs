@@ -3,345 +3,19 @@
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::signal::kill;
 use nix::sys::stat::{Mode, fstatat};
-use nix::unistd::{Pid, UnlinkatFlags, geteuid, getpid, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::extent::number;
-use super::{Extent, accounts};
+use super::holder::{Here, Holder};
+use super::range::{IdRange, Pool};
 use crate::error::{Context, Errno, Error, Result, show};
-use crate::ns::Namespace;
-use crate::process;
-use crate::sys::nsfs::{NsHandle, handle, open_handle};
-
-/// `count` consecutive ids from `first`, as the caller's user namespace numbers them.
-///
-/// Its text is `FIRST:COUNT`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct IdRange {
-    first: u32,
-    count: u32,
-}
-
-impl IdRange {
-    /// A range of `count` ids.
-    ///
-    /// # Errors
-    /// EINVAL: it is empty, or passes 4294967294.
-    pub fn new(first: u32, count: u32) -> Result<IdRange> {
-        Extent::new(first, first, count)
-            .map(|_| IdRange { first, count })
-            .map_err(|error| Error::invalid("make id range", format_args!("{first}:{count}"), error.reason()))
-    }
-
-    /// The first id.
-    pub fn first(self) -> u32 {
-        self.first
-    }
-
-    /// How many ids, at least 1.
-    pub fn count(self) -> u32 {
-        self.count
-    }
-
-    /// The first id after it.
-    fn end(self) -> u32 {
-        self.first + self.count
-    }
-
-    /// What a container's map needs: these ids outside, from 0 on inside.
-    pub fn extent(self) -> Extent {
-        Extent { inside: 0, outside: self.first, count: self.count }
-    }
-}
-
-impl fmt::Display for IdRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.first, self.count)
-    }
-}
-
-impl FromStr for IdRange {
-    type Err = Error;
-
-    /// `FIRST:COUNT`, or the extent `0:FIRST:COUNT`.
-    fn from_str(text: &str) -> Result<IdRange> {
-        let fields = text.strip_prefix("0:").filter(|rest| rest.contains(':')).unwrap_or(text).split_once(':');
-        match fields.map(|(first, count)| (number(first), number(count))) {
-            Some((Some(first), Some(count))) => IdRange::new(first, count),
-            _ => Err(Error::invalid("parse id range", show(text), "needs FIRST:COUNT")),
-        }
-    }
-}
-
-/// Who has a range, and when it becomes free by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// Nobody that can be seen: until it is released.
-    Nobody,
-    /// A process: until it has ended. Known by its number and its start, in ticks since boot, and by the pid and time
-    /// namespace (inodes) that they are counted in: from another one it is taken to be alive.
-    Process {
-        /// Its number.
-        pid: i32,
-        /// When it started.
-        start: u64,
-        /// Where it has this number.
-        namespace: u64,
-        /// Where it started then; 0 where the kernel has no time namespaces.
-        time: u64,
-    },
-    /// A namespace: until nothing holds it, neither a process nor a descriptor, mount or namespace in it (Linux 6.18). From
-    /// another user namespace than that of the one who wrote this (inode), or with fewer rights, it is taken to be alive.
-    Namespace {
-        /// What the kernel finds it by.
-        handle: NsHandle,
-        /// Where it can be looked for.
-        user: u64,
-        /// Whether that takes CAP_SYS_ADMIN.
-        admin: bool,
-    },
-}
-
-impl Holder {
-    /// The process behind a pidfd.
-    ///
-    /// # Errors
-    /// Those of [`process::pid_of`] and [`process::open_proc`]; ESRCH: it has ended.
-    pub fn process(pidfd: impl AsFd) -> Result<Holder> {
-        let pid = process::pid_of(pidfd)?.as_raw();
-        let start = started(process::open_proc(getpid())?.as_fd(), pid)?;
-        let start = start.ok_or_else(|| Error::new("find start of process", pid, Errno::ESRCH))?;
-        Ok(Holder::Process { pid, start, namespace: inode_of("pid")?, time: inode_of("time")? })
-    }
-
-    /// A namespace.
-    ///
-    /// # Errors
-    /// EOPNOTSUPP: the kernel cannot tell when it is gone (before Linux 6.18). ESTALE: it is not the caller's to look for: in no
-    /// user namespace that the caller owns or has CAP_SYS_ADMIN in. EPERM, ENOSYS: a filter forbids it.
-    pub fn namespace(namespace: &Namespace) -> Result<Holder> {
-        let refused = |errno| {
-            let hint = match errno {
-                Errno::ESTALE => "it is in no user namespace that the caller owns or has CAP_SYS_ADMIN in",
-                _ => {
-                    "only Linux 6.18 can tell when a namespace is gone (and only without a filter of open_by_handle_at). Have a \
-                     process that outlives it hold the range: MAP from $(idmap-alloc --count N --process $$)"
-                }
-            };
-            Error::new("watch namespace", namespace.kind(), errno).with_hint(hint)
-        };
-        let handle = handle(namespace).map_err(refused)?;
-        let here = Here::new()?;
-        // that it is found now says that not finding it will mean something
-        open_handle(&here.any, handle).map_err(refused)?;
-        Ok(Holder::Namespace { handle, user: here.user, admin: here.admin })
-    }
-
-    /// Whether it is gone for certain.
-    fn is_gone(&self, here: &Here) -> Result<bool> {
-        match self {
-            Holder::Nobody => Ok(false),
-            Holder::Process { pid, start, namespace, time } => {
-                if (*namespace, *time) != (here.pid, here.time) {
-                    return Ok(false);
-                }
-                let proc = here.proc.as_ref().map_err(Clone::clone)?;
-                Ok(started(proc.as_fd(), *pid)? != Some(*start))
-            }
-            Holder::Namespace { handle, user, admin } => {
-                if *user != here.user || (*admin && !here.admin) {
-                    return Ok(false);
-                }
-                match open_handle(&here.any, *handle) {
-                    Ok(_) => Ok(false),
-                    Err(Errno::ESTALE) => Ok(true),
-                    Err(errno) => Err(Error::new("look for namespace", handle, errno)),
-                }
-            }
-        }
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Holder::Nobody => f.write_str("-"),
-            Holder::Process { pid, start, namespace, time } => write!(f, "pid:{pid}:{start}:{namespace:x}:{time:x}"),
-            Holder::Namespace { handle, user, admin } => {
-                write!(f, "{}:{user:x}:{handle}", if *admin { "ns" } else { "own-ns" })
-            }
-        }
-    }
-}
-
-impl FromStr for Holder {
-    type Err = ();
-
-    fn from_str(text: &str) -> std::result::Result<Holder, ()> {
-        let inode = |field: &str| u64::from_str_radix(field, 16).map_err(drop);
-        match text.split_once(':') {
-            None if text == "-" => Ok(Holder::Nobody),
-            Some(("pid", rest)) => match rest.split(':').collect::<Vec<_>>().as_slice() {
-                // what begins with a sign or is 0 names more than one process
-                [pid, start, namespace, time] => Ok(Holder::Process {
-                    pid: number(pid).and_then(|pid| pid.try_into().ok()).filter(|pid| *pid > 0).ok_or(())?,
-                    start: start.parse().map_err(drop)?,
-                    namespace: inode(namespace)?,
-                    time: inode(time)?,
-                }),
-                _ => Err(()),
-            },
-            Some((word @ ("ns" | "own-ns"), rest)) => {
-                let (user, handle) = rest.split_once(':').ok_or(())?;
-                Ok(Holder::Namespace { handle: handle.parse().map_err(drop)?, user: inode(user)?, admin: word == "ns" })
-            }
-            _ => Err(()),
-        }
-    }
-}
-
-/// From where holders are looked for.
-struct Here {
-    pid: u64,
-    time: u64,
-    user: u64,
-    /// A `/proc/PID` of this pid namespace, or why there is none.
-    proc: Result<OwnedFd>,
-    any: File,
-    admin: bool,
-}
-
-impl Here {
-    fn new() -> Result<Here> {
-        const CAP_SYS_ADMIN: u8 = 21;
-        Ok(Here {
-            pid: inode_of("pid")?,
-            time: inode_of("time")?,
-            user: inode_of("user")?,
-            proc: process::open_proc(getpid()),
-            any: File::open("/proc/self/ns/user").context("open", "/proc/self/ns/user")?,
-            admin: crate::sys::cred::capget().context("read capabilities", "")?.effective & (1 << CAP_SYS_ADMIN) != 0,
-        })
-    }
-}
-
-/// Which namespace of this kind the caller is in; 0 where the kernel has none of the kind.
-fn inode_of(kind: &str) -> Result<u64> {
-    let path = format!("/proc/self/ns/{kind}");
-    match std::fs::metadata(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && kind == "time" => Ok(0),
-        metadata => metadata.map(|metadata| metadata.ino()).context("stat", path),
-    }
-}
-
-/// When a process started; `None` if there is none, or only its exit status is left. `proc` is the `/proc/PID` of any.
-fn started(proc: BorrowedFd<'_>, pid: i32) -> Result<Option<u64>> {
-    let path = format!("../{pid}/stat");
-    let mut stat = Vec::with_capacity(1024);
-    let read = openat(proc, path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(std::io::Error::from)
-        .and_then(|file| File::from(file).read_to_end(&mut stat));
-    if let Err(error) = read {
-        let missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH));
-        // hidepid hides it from a file, not from a signal
-        if missing && kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
-            return Ok(None);
-        }
-        return Err(error).context("look at process", pid);
-    }
-    // the name, in parentheses, can hold anything
-    let rest = stat.iter().rposition(|byte| *byte == b')').map_or(&[][..], |end| &stat[end + 1..]);
-    let mut fields = rest.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
-    let ended = matches!(fields.next(), Some(b"Z" | b"X"));
-    // a first thread that has ended leaves the others
-    match (fields.nth(16), fields.nth(1).and_then(|start| str::from_utf8(start).ok()?.parse().ok())) {
-        (Some(b"0" | b"1"), Some(_)) if ended => Ok(None),
-        (_, Some(start)) => Ok(Some(start)),
-        (_, None) => Err(Error::invalid("look at process", pid, "its stat in /proc is none")),
-    }
-}
-
-/// Where ranges may be taken from: some ids, without those that are somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pool(Vec<IdRange>);
-
-impl Pool {
-    /// The first of the ids that systemd keeps free for others (UIDS-GIDS of systemd): 1879048192 to 2147352575.
-    pub const DEFAULT: IdRange = IdRange { first: 0x7000_0000, count: 0x0FFE_0000 };
-
-    /// What the caller may give out. For one with CAP_SETUID and CAP_SETGID: those of `ids` (default: [`Pool::DEFAULT`], or in
-    /// a user namespace that does not have these, all of its ids from 10000 on) that its user namespace has, without those of
-    /// anybody in /etc/passwd, /etc/group, /etc/subuid or /etc/subgid. For an ordinary user: those of its own in both
-    /// /etc/subuid and /etc/subgid, within `ids`.
-    ///
-    /// # Errors
-    /// Those of reading these files; EINVAL: one is malformed. ENOENT: an ordinary user without subordinate ids.
-    pub fn of_caller(ids: Option<IdRange>) -> Result<Pool> {
-        let whichs = [super::Which::Uid, super::Which::Gid];
-        let privileged = whichs[0].capable()? && whichs[1].capable()?;
-        let mut sets: Vec<Vec<IdRange>> = Vec::new();
-        for which in whichs {
-            let map = if privileged { super::spec::own_map(which)? } else { accounts::subordinate_map(which)? };
-            let ids = |e: &Extent| if privileged { e.inside() } else { e.outside() };
-            sets.push(map.extents().iter().map(|e| IdRange { first: ids(e), count: e.count() }).collect());
-        }
-        let mut free = intersect(&sets[0], &sets[1]);
-        let wanted = match ids {
-            Some(ids) => vec![ids],
-            None if !privileged => vec![IdRange::new(0, u32::MAX)?],
-            None if !intersect(&free, &[Pool::DEFAULT]).is_empty() => vec![Pool::DEFAULT],
-            None => vec![IdRange::new(10_000, u32::MAX - 10_000)?],
-        };
-        free = intersect(&free, &wanted);
-        if privileged {
-            free = subtract(free, accounts::taken()?);
-        }
-        Ok(Pool(free))
-    }
-}
-
-/// The ids in both.
-fn intersect(a: &[IdRange], b: &[IdRange]) -> Vec<IdRange> {
-    let mut both = Vec::new();
-    for a in a {
-        for b in b {
-            let (first, end) = (a.first.max(b.first), a.end().min(b.end()));
-            if first < end {
-                both.push(IdRange { first, count: end - first });
-            }
-        }
-    }
-    both.sort_unstable();
-    both
-}
-
-/// `from`, which is in order, without `taken`.
-fn subtract(from: Vec<IdRange>, mut taken: Vec<IdRange>) -> Vec<IdRange> {
-    taken.sort_unstable();
-    let mut left = Vec::new();
-    for range in from {
-        let mut first = range.first;
-        // those before end before, or belong to what overlaps; few enough to look at all
-        for other in taken.iter().filter(|other| other.end() > range.first && other.first < range.end()) {
-            if other.first > first {
-                left.push(IdRange { first, count: other.first - first });
-            }
-            first = first.max(other.end());
-        }
-        if first < range.end() {
-            left.push(IdRange { first, count: range.end() - first });
-        }
-    }
-    left
-}
 
 /// A range that is given out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -809,11 +483,16 @@ fn checksum(bytes: &[u8]) -> u64 {
     }
     sum
 }
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
+    use nix::unistd::getpid;
+
     use super::*;
+    use crate::idmap::holder::started;
     use crate::ns::{Create, Kind};
+    use crate::process;
 
     /// A registry of its own; removed at the end.
     struct Temporary(Registry);
@@ -838,16 +517,6 @@ mod tests {
 
     fn range(text: &str) -> IdRange {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn reads_both_forms() {
-        assert_eq!(range("0:1000:5"), range("1000:5"));
-        assert_eq!(range("0:5").to_string(), "0:5");
-        assert_eq!(range("100:5").extent().to_string(), "0:100:5");
-        for text in ["", "5", "0:0", "5:0", "1:1000:5", "4294967295:1", "1:4294967295", "0:1:2:3", "01:2", "a:b"] {
-            assert!(text.parse::<IdRange>().is_err(), "{text}");
-        }
     }
 
     #[test]
@@ -882,20 +551,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_what_is_left() {
-        let left = subtract(
-            vec![range("10:10"), range("30:10")],
-            vec![range("35:1"), range("5:7"), range("19:12"), range("6:1")],
-        );
-        assert_eq!(left, [range("12:7"), range("31:4"), range("36:4")]);
-        assert_eq!(intersect(&[range("10:10"), range("30:10")], &[range("15:20")]), [range("15:5"), range("30:5")]);
-        // root and nobody are somebody's everywhere
-        let pool = Pool::of_caller(Some(range("0:70000"))).unwrap();
-        assert!(!pool.0.iter().any(|free| free.first == 0 || (free.first..free.end()).contains(&65534)), "{pool:?}");
-        assert_eq!(Pool::of_caller(None).unwrap(), Pool(vec![Pool::DEFAULT]));
-    }
-
-    #[test]
     fn a_name_keeps_its_range() {
         let registry = Temporary::new("name");
         let pool = Pool(vec![range("1000:100")]);
@@ -911,18 +566,6 @@ mod tests {
         assert!(registry.0.allocate(&pool, 0, "", Holder::Nobody).is_err());
         let error = registry.0.release(&[range("1000:5")]).unwrap_err();
         assert!(error.to_string().ends_with("has no such range (ENOENT)"), "{error}");
-    }
-
-    #[test]
-    fn a_holder_is_one_process() {
-        for text in ["pid:1:5:f0000000:f0000001", "ns:f0000000:f1:5:10000000:effffffd", "own-ns:1:f1:5:1:1", "-"] {
-            assert_eq!(text.parse::<Holder>().map(|holder| holder.to_string()), Ok(text.to_owned()));
-        }
-        for text in
-            ["pid:0:5:1:1", "pid:-1:5:1:1", "pid:2147483648:5:1:1", "pid:1:5:1", "pid:1:5:1:1:1", "ns:1", "", "x"]
-        {
-            assert_eq!(text.parse::<Holder>(), Err(()), "{text}");
-        }
     }
 
     #[test]

@@ -433,25 +433,11 @@ pub(super) fn create(
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
 
     use super::*;
-    use crate::net::tests::in_new_netns;
+    use crate::net::tests::{in_new_netns, name, new_netns};
     use crate::net::{LinkKind, Veth};
     use crate::ns::{Kind, Namespace};
-
-    fn name(text: &str) -> InterfaceName {
-        text.parse().unwrap()
-    }
-
-    /// A new network namespace, held by descriptor alone.
-    fn new_netns() -> OwnedFd {
-        let make = || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            Namespace::current(Kind::Net).unwrap().into_fd()
-        };
-        std::thread::spawn(make).join().unwrap()
-    }
 
     #[test]
     fn a_failed_batch_is_undone() {

@@ -104,7 +104,10 @@ impl fmt::Display for InterfaceName {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
+    use crate::ns::{Kind, Namespace};
 
     /// Runs `test` on a thread in a new network namespace. Where that cannot be made, says why, and fails if
     /// `CTR_TEST_REQUIRE` is 1.
@@ -121,6 +124,19 @@ pub(crate) mod tests {
                 std::panic::resume_unwind(panic);
             }
         });
+    }
+
+    pub(crate) fn name(text: &str) -> InterfaceName {
+        text.parse().unwrap()
+    }
+
+    /// A new network namespace, held by descriptor alone.
+    pub(crate) fn new_netns() -> OwnedFd {
+        let make = || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            Namespace::current(Kind::Net).unwrap().into_fd()
+        };
+        std::thread::spawn(make).join().unwrap()
     }
 
     #[test]
