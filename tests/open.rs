@@ -293,6 +293,14 @@ fn processes_and_what_descriptors_tell() {
 }
 
 #[test]
+fn what_waits_for_a_fifo_has_made_nothing_yet() {
+    let run = arena(
+        "mkfifo /tmp/f; timeout -s TERM 0.3 fd-open --unix /tmp/s=S --file /tmp/f=F -- true; echo $?; ls /tmp; rm /tmp/f",
+    );
+    assert_eq!(run.words(), ["124", "f"], "{}", run.stderr);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (args, message) in [
         ("", "option --tcp, --udp, --unix, --file, …: one of them is needed: see --help"),

@@ -91,13 +91,14 @@ impl Tool for FdOpen {
     fn run(self, program: Option<Exec>) -> Result<(), Failure> {
         let mut program = require(program)?;
         let wanted = [
+            // the open(2) of a FIFO waits, perhaps for ever: whoever ends that, no socket file is left
+            self.file,
             self.tcp,
             self.udp,
             self.unix,
             self.netlink,
             self.packet,
             self.socket,
-            self.file,
             self.tun,
             self.pidfd,
             self.of_process,
