@@ -439,7 +439,7 @@ fn a_false_proc_or_null_leads_nowhere() {
          mkdir -p /proc/self/fd; for i in $(seq 0 30); do ln -s /tmp/victim /proc/self/fd/$i; done; \
          for line in 'none /w propagation private' 'none /w remount noexec' 'none /w umount' 'none /f umount'; do mount-setup --root /tmp/r -e \"$line\"; echo $?; done; \
          strace -f -o /dev/null -e inject=mount_setattr:error=ENOSYS mount-setup --root /tmp/r -e 'none /w remount noexec'; \
-         umount /proc; grep ' /tmp/' /proc/self/mountinfo | cut -d' ' -f5,6; umount victim r/f; rm -r /tmp/*",
+         umount /proc; grep ' /tmp/[^ ]* r[ow],' /proc/self/mountinfo | cut -d' ' -f5,6; umount victim r/f; rm -r /tmp/*",
     );
     let expected = "0 0 0 1 /tmp/victim rw,relatime /tmp/r/f rw,relatime";
     assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
@@ -486,7 +486,7 @@ fn a_descriptor_is_a_detached_mount_and_used_once() {
         ),
     ] {
         let run = arena(&format!(
-            "cd /tmp; mkdir r m; mount -t tmpfs m m; {command}; echo $?; grep -c ' /tmp/' /proc/self/mountinfo; grep -c ' /tmp/m rw,' /proc/self/mountinfo; umount m; rm -r /tmp/*"
+            "cd /tmp; mkdir r m; mount -t tmpfs m m; {command}; echo $?; grep -c ' /tmp/[^ ]* r[ow],' /proc/self/mountinfo; grep -c ' /tmp/m rw,' /proc/self/mountinfo; umount m; rm -r /tmp/*"
         ));
         assert_eq!(run.words(), ["2", "1", "1"], "{command} {}", run.stderr);
         assert!(run.stderr.starts_with(&format!("mount-setup: {message}")), "{command} {}", run.stderr);
