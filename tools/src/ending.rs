@@ -58,39 +58,44 @@ impl Ending {
         }
     }
 
-    /// Fails where one has come.
-    fn check(&self) -> Result<(), Error> {
+    /// Fails where one has come: asked before the last thing that can be undone.
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let Some(signal) = self.asked()? else { return Ok(()) };
         let name = Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string());
         Err(Error::new("configure network", "", Errno::ECANCELED).with_reason(format!("{name} came before the end")))
     }
 
-    /// Keeps what a transaction did if it is done and none has come, undoes it otherwise; the rest as [`Ending::end`].
+    /// Keeps what a transaction did if it is done, undoes it otherwise; where a signal was the reason, the process says so, and ends
+    /// of it. One that comes now is too late: they stay blocked.
     pub(crate) fn decide(
         self,
         tool: &str,
         mut transaction: Transaction<'_>,
         done: Result<(), Error>,
     ) -> Result<(), Failure> {
-        let result = match done.and_then(|()| self.check()) {
+        match done {
             Ok(()) => {
                 transaction.commit();
                 Ok(())
             }
-            Err(error) => Err(transaction.undo(error).into()),
-        };
-        self.end(tool, result)
+            Err(error) => self.give_up(tool, Err(transaction.undo(error).into())),
+        }
     }
 
-    /// Hands on how it went and unblocks the signals; where one had come, the process says what failed, and ends of it.
+    /// Hands on how it went and unblocks the signals; where one was seen to come, the process says what failed, and ends of it.
     pub(crate) fn end<T>(self, tool: &str, result: Result<T, Failure>) -> Result<T, Failure> {
-        if let Some(signal) = self.asked()? {
+        let result = self.give_up(tool, result);
+        set_mask(&self.before).context("restore signal mask", "")?;
+        result
+    }
+
+    fn give_up<T>(&self, tool: &str, result: Result<T, Failure>) -> Result<T, Failure> {
+        if let Some(signal) = self.asked.get() {
             if let Err(Failure::Failed(error)) = &result {
                 complain(tool, error);
             }
             Ended::Signaled(signal).mirror();
         }
-        set_mask(&self.before).context("restore signal mask", "")?;
         result
     }
 }

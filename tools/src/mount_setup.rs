@@ -39,7 +39,7 @@ use crate::ending::Ending;
             MNTFD_NAME; etc also minimal), dev= pts= shm= mqueue= tun= sys= (yes or no), proc= (no, yes, masked), cgroup= (no, ro, rw), nodes=, size= \
             and others of tmpfs; all of it is locked, unless lock=no.\n\
             Exit status: 0, 1 where the plan failed, 2 usage; with PROGRAM its own, 125, 126 or 127. What the plan did is undone where PROGRAM \
-            cannot be executed."
+            cannot be executed, unless it has locked or moved mounts that were there before."
 )]
 pub struct MountSetup {
     /// the directory that TARGETs are below; / by default
@@ -162,8 +162,12 @@ fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
         ((libc::CLD_EXITED, _), _) => Err(Failure::Reported),
         ((_, signal), _) => undo().and_then(|left| {
             let error = Error::new("carry out plan in process", pid, Errno::ECANCELED);
-            let error = error.with_reason(format!("it died of signal {signal}; what it had done is undone"));
-            Err(left.map_or(error.clone(), |left| error.with_hint(left)).into())
+            let died = format!("it died of signal {signal}");
+            Err(match left {
+                None => error.with_reason(format!("{died}; what it had done is undone")),
+                Some(left) => error.with_reason(died).with_hint(left),
+            }
+            .into())
         }),
     };
     ending.end(MountSetup::NAME, result).map(|()| record)

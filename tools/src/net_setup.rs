@@ -326,8 +326,15 @@ impl NetSetup {
         }
         let moved = self.0.iter().zip(into).filter_map(|(section, netns)| Some((section, netns.as_ref()?)));
         let mut moved = moved.peekable();
+        if moved.peek().is_none() {
+            ending.check()?;
+        }
         while let Some((section, netns)) = moved.next() {
-            section.settle(transaction, netns, moved.peek().is_none())?;
+            let is_last = moved.peek().is_none();
+            if is_last {
+                ending.check()?;
+            }
+            section.settle(transaction, netns, is_last)?;
         }
         Ok(())
     }

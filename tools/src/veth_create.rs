@@ -197,10 +197,11 @@ impl Tool for VethCreate {
             requests.extend(proxies.iter().map(|(prefix, link)| neighbour::add_proxy(prefix.ip(), link)));
             set_all(&mut transaction, &sysctls, host_netns.as_ref())?;
             transaction.run(&requests)?;
-            match &mut peer_socket {
-                Some(socket) => socket.link(&self.peer).and_then(|peer| socket.run(&[peer.change(Change::Up)])),
-                None => Ok(()),
+            if let Some(socket) = &mut peer_socket {
+                let peer = socket.link(&self.peer)?;
+                socket.run(&[peer.change(Change::Up)])?;
             }
+            ending.check()
         };
         let done = apply();
         ending.decide(Self::NAME, transaction, done)

@@ -34,8 +34,8 @@ impl Plan {
         self.carry_out(root, Journal::default(), || true)
     }
 
-    /// As [`Plan::apply`], as long as `go_on` says so, which is asked before each line and after the last: else what was done
-    /// is undone. All of it is written down in `record`.
+    /// As [`Plan::apply`], as long as `go_on` says so, which is asked before each line, after the last, and while the locks are put:
+    /// else what was done is undone. All of it is written down in `record`.
     ///
     /// # Errors
     /// As [`Plan::apply`]. ECANCELED: `go_on` said no.
@@ -67,7 +67,7 @@ impl Plan {
                 line.mounted(root).and_then(|mounted| Ok(place(mounted).context("stat", "")?.mount))
             };
             propagated.retain(|(line, mount)| is(line, root).is_ok_and(|now| now == *mount));
-            locks.put(&before, root, &mut journal)?;
+            locks.put(&before, root, &mut journal, &|| if go_on() { Ok(()) } else { Err(canceled()) })?;
             // the copies are private
             for (line, mount) in propagated {
                 if let Op::Propagation(how) = line.op
@@ -76,7 +76,7 @@ impl Plan {
                     line.propagate(how, root).map_err(|error| error.with_place(&line.place))?;
                 }
             }
-            Ok(())
+            if go_on() { Ok(()) } else { Err(canceled()) }
         };
         work().map_err(|error| {
             let error = journal.undo(&before, error);

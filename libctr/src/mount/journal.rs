@@ -27,10 +27,15 @@ pub(super) enum Step {
     Locked(Lock),
     /// From here on originals go whose copies are in place.
     Committed,
-    /// A file, a directory or a link: its device and inode; without them it is about to be made.
+    /// A file, a directory or a link with this text is about to be made.
+    Making {
+        path: PathBuf,
+        link: PathBuf,
+    },
+    /// It was: its device and inode.
     Made {
         path: PathBuf,
-        file: Option<((u32, u32), u64)>,
+        file: ((u32, u32), u64),
     },
 }
 
@@ -97,7 +102,7 @@ impl Record {
         for line in text.split(|byte| *byte == b'\n') {
             let Some(step) = Step::parse(line) else { continue };
             // what was about to be made: either it was, which is the next step, or something else was there
-            if let Some(Step::Made { file: None, .. }) = steps.last() {
+            if let Some(Step::Making { .. }) = steps.last() {
                 steps.pop();
             }
             steps.push(step);
@@ -120,13 +125,13 @@ impl<'a> Journal<'a> {
         self.steps.push(step);
     }
 
-    /// Before something is made: if it is there already nothing will be.
-    pub(super) fn will_make(&mut self, parent: impl AsFd, name: &CStr, path: &Path) {
+    /// Before something is made, a link with this text, or something else: if it is there already nothing will be.
+    pub(super) fn will_make(&mut self, parent: impl AsFd, name: &CStr, path: &Path, link: &Path) {
         if let Some(Record(memory)) = self.record
             && place_at(&parent, name) == Err(Errno::ENOENT)
             && place(&parent).is_ok_and(|place| !self.own.contains(&place.device))
         {
-            let _ = write(memory, Step::Made { path: path.to_owned(), file: None }.to_text().as_bytes());
+            let _ = write(memory, Step::Making { path: path.into(), link: link.into() }.to_text().as_bytes());
         }
     }
 
@@ -134,7 +139,7 @@ impl<'a> Journal<'a> {
     pub(super) fn made(&mut self, parent: impl AsFd, name: &CStr, path: &Path) -> Result<()> {
         let place = place_at(parent, name).context("stat", shown(path))?;
         if !self.own.contains(&place.device) {
-            self.add(Step::Made { path: path.to_owned(), file: Some((place.device, place.inode)) });
+            self.add(Step::Made { path: path.to_owned(), file: (place.device, place.inode) });
         }
         Ok(())
     }
@@ -202,8 +207,11 @@ impl Step {
             Step::Locked(Lock { path: at, mount, original, own }) => {
                 format!("locked {mount} /{} {original} {}\n", path(at), u8::from(*own))
             }
-            Step::Made { path: at, file: None } => format!("make 0 /{}\n", path(at)),
-            Step::Made { path: at, file: Some(((major, minor), inode)) } => {
+            // a link's text may begin with / or not
+            Step::Making { path: at, link } => {
+                format!("make {} /{}\n", escape(link.as_os_str().as_bytes()), path(at))
+            }
+            Step::Made { path: at, file: ((major, minor), inode) } => {
                 format!("made {inode} /{} {major} {minor}\n", path(at))
             }
         }
@@ -226,10 +234,10 @@ impl Step {
                 original: number(original)?,
                 own: number(own)? != 0,
             }),
-            [b"make", _, at] => Step::Made { path: path(at)?, file: None },
+            [b"make", link, at] => Step::Making { path: path(at)?, link: path(link)? },
             [b"made", inode, at, major, minor] => {
                 let device = (number(major)? as u32, number(minor)? as u32);
-                Step::Made { path: path(at)?, file: Some((device, number(inode)?)) }
+                Step::Made { path: path(at)?, file: (device, number(inode)?) }
             }
             _ => return None,
         })
@@ -248,8 +256,9 @@ mod tests {
             Step::Moved(Move { from: path(), to: "/".into(), mount: 1, back: None }),
             Step::Committed,
             Step::Locked(Lock { path: path(), mount: 2, original: 3, own: true }),
-            Step::Made { path: path(), file: None },
-            Step::Made { path: path(), file: Some(((8, 1), 7)) },
+            Step::Making { path: path(), link: "".into() },
+            Step::Making { path: path(), link: "../a b".into() },
+            Step::Made { path: path(), file: ((8, 1), 7) },
         ] {
             let text = step.to_text();
             let read = Step::parse(text.trim_end().as_bytes()).unwrap();

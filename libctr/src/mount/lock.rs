@@ -56,8 +56,14 @@ impl<'a> Locks<'a> {
     }
 
     /// Puts the copies in their places: all of them, or the originals are still there for the journal to undo what is in them,
-    /// unless one of the last calls fails that cannot.
-    pub(super) fn put(mut self, first: &Root, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
+    /// unless one of the last calls fails that cannot. `go_on` is asked before these.
+    pub(super) fn put(
+        mut self,
+        first: &Root,
+        root: &mut Root,
+        journal: &mut Journal<'_>,
+        go_on: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
         if self.0.is_empty() {
             return Ok(());
         }
@@ -89,6 +95,7 @@ impl<'a> Locks<'a> {
                 instead.push(copy);
             }
         }
+        go_on()?;
         for copy in &instead {
             copy.replace(root, journal).map_err(at_line(copy.line))?;
         }

@@ -196,7 +196,7 @@ impl Root {
     ) -> Result<Option<Rc<OwnedFd>>> {
         let name =
             CString::new(name.as_bytes()).map_err(|_| Error::invalid("make", shown(path), "holds a NUL byte"))?;
-        journal.will_make(parent, &name, path);
+        journal.will_make(parent, &name, path, Path::new(""));
         match mkdirat(parent.as_fd(), name.as_c_str(), mode) {
             Err(Errno::EEXIST) => return Ok(None),
             other => other.context("make directory", shown(path))?,
@@ -227,7 +227,7 @@ impl Root {
     /// Opens the file `path` for writing, made empty with `mode` if it is missing. A link is not followed.
     pub(super) fn make_file(&self, path: &Path, mode: Mode, journal: &mut Journal<'_>) -> Result<(OwnedFd, bool)> {
         let (parent, name) = self.make_parent(path, journal)?;
-        journal.will_make(&parent, &name, path);
+        journal.will_make(&parent, &name, path, Path::new(""));
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         match openat(parent.as_fd(), name.as_c_str(), flags, mode) {
             Err(Errno::EEXIST) => Ok((self.resolve(path).context("open", shown(path))?, false)),
@@ -243,7 +243,7 @@ impl Root {
     /// Makes the symbolic link `path`. One that says the same may be there.
     pub(super) fn make_link(&self, path: &Path, target: &OsStr, journal: &mut Journal<'_>) -> Result<()> {
         let (parent, name) = self.make_parent(path, journal)?;
-        journal.will_make(&parent, &name, path);
+        journal.will_make(&parent, &name, path, target.as_ref());
         match symlinkat(target, parent.as_fd(), name.as_c_str()) {
             Err(Errno::EEXIST) if readlinkat(parent.as_fd(), name.as_c_str()).is_ok_and(|text| text == target) => {
                 Ok(())

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, readlinkat};
 use nix::mount::MsFlags;
 use nix::sys::stat::{SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -45,24 +45,38 @@ pub(super) fn undo(steps: Vec<Step>, root: &Root) -> Vec<String> {
         }
         return vec!["the plan, since mounts that were there before were being locked".to_owned()];
     }
-    let mut uncovered = || locks.retain(|lock| topmost().and_then(|root| lock.take_away(&root)) != Ok(true));
-    uncovered();
+    let uncovered =
+        |locks: &mut Vec<Lock>| locks.retain(|lock| topmost().and_then(|root| lock.take_away(&root)) != Ok(true));
+    uncovered(&mut locks);
     let mut left = Vec::new();
     // mounts that were there before, and are not back
     let mut kept: Vec<u64> = Vec::new();
+    let mut busy = Vec::new();
     for step in rest.into_iter().rev() {
         let undone = topmost().and_then(|root| step.undo(&root, &own, &kept));
-        if undone.is_err() {
-            left.push(step.to_string());
-            if let Step::Moved(step) = step {
-                kept.push(step.mount);
+        match (undone, step) {
+            (Ok(()), _) => {}
+            // perhaps a copy is mounted on it
+            (Err(Errno::EBUSY), step @ (Step::Making { .. } | Step::Made { .. })) if !locks.is_empty() => {
+                busy.push(step)
+            }
+            (Err(_), step) => {
+                left.push(step.to_string());
+                if let Step::Moved(step) = step {
+                    kept.push(step.mount);
+                }
             }
         }
-        uncovered();
+        uncovered(&mut locks);
     }
     for lock in locks {
         if topmost().and_then(|root| lock.undo(&root)).is_err() {
             left.push(format!("lock of {}", shown(&lock.path)));
+        }
+    }
+    for step in busy {
+        if topmost().and_then(|root| step.undo(&root, &own, &kept)).is_err() {
+            left.push(step.to_string());
         }
     }
     left
@@ -90,9 +104,11 @@ fn find(root: &Root, path: &Path, mount: u64) -> nix::Result<Option<OwnedFd>> {
     }
 }
 
+/// Whether it is one, or a directory, which is removed only if it is empty.
 fn is_empty_file(parent: &OwnedFd, name: &CStr) -> nix::Result<bool> {
     let stat = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG && stat.st_size == 0)
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    Ok(kind == SFlag::S_IFDIR || kind == SFlag::S_IFREG && stat.st_size == 0)
 }
 
 /// Puts a copy of what is mounted there at the place that `target` finds when it is gone; else back where it was.
@@ -115,6 +131,28 @@ fn put_copy(
         propagate(&copy, MsFlags::MS_REC | MsFlags::MS_SHARED)?;
     }
     done
+}
+
+/// Removes what is at `path`, an empty directory or something else, if it `is_ours`.
+fn unmake(root: &Root, path: &Path, is_ours: impl Fn(&OwnedFd, &CStr) -> nix::Result<bool>) -> nix::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let remove = || {
+        let parent = root.resolve(parent)?;
+        if is_ours(&parent, &name)? {
+            let remove = |how| unlinkat(&parent, name.as_c_str(), how);
+            return match remove(UnlinkatFlags::RemoveDir) {
+                Err(Errno::ENOTDIR) => remove(UnlinkatFlags::NoRemoveDir),
+                other => other,
+            };
+        }
+        Ok(())
+    };
+    match remove() {
+        // gone with what it was in
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
+        other => other,
+    }
 }
 
 impl Lock {
@@ -173,7 +211,7 @@ impl std::fmt::Display for Step {
             Step::Mounted { path, .. } => write!(f, "mount at {}", shown(path)),
             Step::Moved(step) => write!(f, "move of {} to {}", shown(&step.from), shown(&step.to)),
             Step::Locked(lock) => write!(f, "lock of {}", shown(&lock.path)),
-            Step::Made { path, .. } => f.write_str(&shown(path)),
+            Step::Making { path, .. } | Step::Made { path, .. } => f.write_str(&shown(path)),
             Step::Committed => f.write_str("locks"),
         }
     }
@@ -187,25 +225,13 @@ impl Step {
                 mounted => mounted.map_or(Ok(()), detach),
             },
             Step::Moved(step) => step.undo(root, own.contains(&step.mount)),
-            Step::Made { path, file } => {
-                let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-                let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
-                let there = root.resolve(parent).and_then(|parent| Ok((place_at(&parent, &name)?, parent)));
-                match there {
-                    Ok((place, parent)) if file.is_none_or(|file| file == (place.device, place.inode)) => {
-                        match unlinkat(&parent, name.as_c_str(), UnlinkatFlags::RemoveDir) {
-                            // where it was not yet seen it is the plan's only if nobody has put anything into it
-                            Err(Errno::ENOTDIR) if file.is_some() || is_empty_file(&parent, &name)? => {
-                                unlinkat(&parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir)
-                            }
-                            other => other,
-                        }
-                    }
-                    // another's, or gone with what it was in
-                    Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
-                    Err(errno) => Err(errno),
-                }
-            }
+            // where it was not yet seen it is the plan's only if nobody has put anything into it
+            Step::Making { path, link } => unmake(root, path, |parent, name| {
+                Ok(is_empty_file(parent, name)? || readlinkat(parent, name).is_ok_and(|text| *text == **link))
+            }),
+            Step::Made { path, file } => unmake(root, path, |parent, name| {
+                place_at(parent, name).map(|place| (place.device, place.inode) == *file)
+            }),
             Step::Locked(_) | Step::Committed => Ok(()),
         }
     }

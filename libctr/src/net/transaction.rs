@@ -153,6 +153,11 @@ impl Transaction<'_> {
         Ok(new)
     }
 
+    /// Whether nothing has been done yet that would be undone.
+    pub(super) fn is_empty(&self) -> bool {
+        self.undo.is_empty()
+    }
+
     /// The socket, for queries between the requests.
     pub fn socket(&mut self) -> &mut Socket {
         self.socket

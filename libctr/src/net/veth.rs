@@ -52,7 +52,7 @@ impl Veth {
 
     /// Makes the pair: the host end in the transaction's network namespace, the peer born in `netns`, where it never had
     /// another name or was seen elsewhere. Both ends are down. A veth of the host end's name whose peer's network namespace has
-    /// ended, or does so within 200 ms, and which the kernel has not deleted yet, is deleted first.
+    /// ended, or does so within 200 ms, and which the kernel has not deleted yet, is deleted first, if this is the first step of the transaction.
     ///
     /// # Errors
     /// EEXIST: one of the names is taken; the message says which. EPERM: CAP_NET_ADMIN is missing over one of the network
@@ -76,8 +76,11 @@ impl Veth {
         let object = format!("{} with peer {}", self.host, self.peer);
         let data = nested().with(PEER, &peer.bytes);
         let request = create("create veth", object, &self.host, end(&self.host, self.host_mac), "veth", Some(data));
+        let was_empty = transaction.is_empty();
         let mut result = transaction.run(std::slice::from_ref(&request));
         if result.as_ref().is_err_and(|error| error.errno() == Errno::EEXIST)
+            // else that is undone by now
+            && was_empty
             && await_end(transaction.socket(), &self.host)
         {
             result = transaction.run(&[request]);

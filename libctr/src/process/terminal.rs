@@ -1,6 +1,6 @@
 //! [`Terminal`]: a pseudo-terminal of the container's own, and what passes between it and the caller's.
 
-use std::io::{stdin, stdout};
+use std::io::{Stdout, stdin, stdout};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::poll::PollFlags;
 use nix::sys::stat::{Mode, fstat, major, minor};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::{Gid, Uid, fchown, read, write};
+use nix::unistd::{Gid, Uid, fchown, isatty, read, write};
 
 use crate::error::{Context, Errno, Error, Fault, Object, Result};
 use crate::mount::Root;
@@ -20,6 +20,8 @@ use crate::sys;
 pub struct Terminal {
     master: OwnedFd,
     inner: OwnedFd,
+    /// Of a terminal that is the caller's descriptor 1 another open file, to which writing does not wait until all fits in.
+    out: Option<OwnedFd>,
 }
 
 impl Terminal {
@@ -46,7 +48,10 @@ impl Terminal {
         let inner = sys::tty::peer(&master).context("open inner end of terminal", PTMX)?;
         // the caller's may be none
         let _ = sys::tty::copy_size(stdin(), &master);
-        Ok(Terminal { master, inner })
+        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let out = isatty(stdout()).unwrap_or(false);
+        let out = out.then(|| openat(AT_FDCWD, "/proc/self/fd/1", flags, Mode::empty())).transpose().ok().flatten();
+        Ok(Terminal { master, inner, out })
     }
 
     /// Gives the inner end to a user and a group of the container.
@@ -95,13 +100,25 @@ pub(super) struct Relay<'a> {
     open_line: bool,
     /// Read from the terminal, and not yet taken by the caller.
     output: Vec<u8>,
+    stdout: Stdout,
+    /// What is written to instead, if there is anything.
+    out: Option<&'a OwnedFd>,
 }
 
 impl Relay<'_> {
     pub(super) fn new(terminal: &Terminal) -> Relay<'_> {
         let before = tcgetattr(stdin()).ok();
         let (pending, output) = (Vec::new(), Vec::new());
-        let relay = Relay { master: &terminal.master, before, reading: true, pending, open_line: false, output };
+        let relay = Relay {
+            master: &terminal.master,
+            before,
+            reading: true,
+            pending,
+            open_line: false,
+            output,
+            stdout: stdout(),
+            out: terminal.out.as_ref(),
+        };
         relay.resume();
         relay
     }
@@ -117,6 +134,11 @@ impl Relay<'_> {
 
     pub(super) fn resize(&self) {
         let _ = sys::tty::copy_size(stdin(), self.master);
+    }
+
+    /// Where what the terminal says goes.
+    pub(super) fn out(&self) -> BorrowedFd<'_> {
+        self.out.map_or(self.stdout.as_fd(), AsFd::as_fd)
     }
 
     /// What it waits for: of the caller's descriptor 0, of the terminal, and of the caller's descriptor 1.
@@ -152,7 +174,7 @@ impl Relay<'_> {
         }
         let was_saying = !self.output.is_empty();
         if output {
-            match write(stdout(), &self.output) {
+            match write(self.out(), &self.output) {
                 Ok(count) => drop(self.output.drain(..count)),
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
                 // nobody listens any more

@@ -1,6 +1,6 @@
 //! Waiting for a child, and handing on to it the signals that its parent gets.
 
-use std::io::{stdin, stdout};
+use std::io::stdin;
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -80,12 +80,12 @@ pub fn forward_and_wait(terminal: Option<&Terminal>, start: impl FnOnce() -> Res
     // what a terminal can hold is still said when the child has ended; if that was asked for nobody waits long for who does not read
     let (mut ended, mut asked_to_end, mut last_words) = (false, false, 1_usize << 16);
     loop {
-        let (input, output) = (stdin(), stdout());
+        let input = stdin();
         let wanted = |wanted: bool| if wanted { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut fds = vec![PollFd::new(child.as_fd(), wanted(!ended)), PollFd::new(signals.as_fd(), wanted(true))];
         let mut asked = [None; 3];
         if let (Some(terminal), Some(relay)) = (terminal, &relay) {
-            let theirs = [input.as_fd(), terminal.as_fd(), output.as_fd()];
+            let theirs = [input.as_fd(), terminal.as_fd(), relay.out()];
             for ((fd, flags), index) in theirs.into_iter().zip(relay.waits_for()).zip(&mut asked) {
                 // one that is asked nothing still says that it is gone
                 if !flags.is_empty() {

@@ -197,12 +197,12 @@ pub fn number_in_mountinfo(mount: u64) -> nix::Result<Option<u64>> {
         wanted: u64,
     }
     let request = Request { size: size_of::<Request>() as u32, spare: 0, mount, wanted: BASIC };
-    let mut answer = [0_u64; 64];
+    let mut answer = [0_u32; 128];
     let size = size_of_val(&answer);
     // SAFETY: the kernel reads as much of `request` as that says, and writes at most `size` bytes to `answer`.
     match check(unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, answer.as_mut_ptr(), size, 0) }) {
         // `mnt_id_old` of struct statmount, 32 bits
-        Ok(_) => Ok(Some(u64::from(answer[7] as u32))),
+        Ok(_) => Ok(Some(u64::from(answer[14]))),
         Err(nix::errno::Errno::ENOENT) => Ok(None),
         Err(errno) => Err(errno),
     }
