@@ -119,6 +119,21 @@ fn what_has_come_to_its_locks_is_done_or_undone() {
 }
 
 #[test]
+fn what_is_in_the_way_of_undoing_goes_first() {
+    // the tool itself is killed while its child locks; a directory that a locked copy is mounted on; a link whose maker is killed
+    let run = arena(
+        "cd /tmp; mkdir r; strace -f -o /dev/null -e trace=unshare -e inject=unshare:delay_enter=300000 mount-setup --root r -e 'none / rootfs' & s=$!; \
+         sleep 0.15; kill -KILL $(pgrep -x mount-setup -P $s); while pgrep -x mount-setup >/run/out; do sleep 0.01; done; wait $s; grep -c ' /tmp/r ' /proc/self/mountinfo; \
+         mkdir r/a r/c; mount -t tmpfs old r/a; strace -f -o /dev/null -e inject=move_mount:error=EPERM:when=4 mount-setup --root r \
+           -e 'none /a/new tmpfs x-mkdir' -e 'none /c tmpfs' -e 'none /a lock' -e 'none /c lock' 2>/run/out; grep undone /run/out; ls r/a; umount r/a; \
+         strace -f -o /dev/null -e inject=symlinkat:delay_exit=300000 mount-setup --root r -e 'some/where /l symlink' 2>/run/out & s=$!; sleep 0.15; \
+         m=$(pgrep -x mount-setup -P $s); kill -KILL $(pgrep -P $m); wait $s; ls -A r; cat /run/out >&2; rm -r r /run/out",
+    );
+    assert_eq!(run.words(), ["0", "a", "c"], "{}", run.stderr);
+    assert!(run.stderr.contains("it died of signal 9; what it had done is undone (ECANCELED)"), "{}", run.stderr);
+}
+
+#[test]
 fn a_program_that_cannot_be_executed_leaves_nothing_mounted() {
     let run = arena(
         "mkdir -p /tmp/r/a; mount -t tmpfs a /tmp/r/a; cd /tmp; printf '#!/no/such' >prog; chmod +x prog; state() { cut -d' ' -f4- /proc/self/mountinfo; find /tmp; }; state >/run/1; \
