@@ -73,7 +73,7 @@ case $step in
     esac
     printf "%s\n" "$plan" | mount-setup --root /mnt --plan -
     # 7. /mnt becomes the root, a new pid namespace begins, and so does the program, as process 1.
-    #    At a terminal it gets one of its own.
+    #    At a terminal it gets one of its own. (--mask-proc hides more of /proc; no container can run in this one then.)
     tty=
     if [ -t 0 ] && [ -t 1 ]; then tty=yes; fi
     exec pivot-init --root /mnt ${tty:+--tty} --clear-env --env PATH="$path" --env HOME=/root --env TERM="${TERM:-dumb}" -- "$@" ;;

@@ -1,17 +1,28 @@
 #!/bin/sh
 # A tree of its own that the container may write: TREE, owned by root on the host and by the container's root inside. What is
-# written inside has the right owner outside. Unless TREE exists it is made here, of the host's busybox (Debian: busybox-static).
+# written inside has the right owner outside: a program too that the container has made set-id, so TREE lies in a directory that
+# only root may enter. Unless TREE exists it is made here, of the host's busybox (Debian: busybox-static). As root of the host.
 set -eu
-tree=${TREE:-/var/lib/libctr-tree}
+tree=${TREE:-/var/lib/libctr/tree}                  # no blanks or commas
 export CTR_NAME="${CTR_NAME:-tree}"
 
 if [ ! -e "$tree" ]; then
-    mkdir -p "$tree/bin" "$tree/dev" "$tree/proc" "$tree/etc" "$tree/root" "$tree/tmp"
-    cp "$(command -v busybox)" "$tree/bin/busybox"
-    for applet in $("$tree/bin/busybox" --list); do
-        [ "$applet" = busybox ] || ln -s busybox "$tree/bin/$applet"
+    busybox=$(command -v busybox) || { echo "$0: there is no busybox" >&2; exit 1; }
+    [ -d "${tree%/*}" ] || (umask 077; mkdir -p "${tree%/*}")
+    # under its name only when it is complete
+    new=$(mktemp -d "$tree.XXXXXX")
+    trap 'rm -r "$new"' EXIT
+    trap 'exit 1' HUP INT TERM
+    mkdir -p "$new/bin" "$new/dev" "$new/proc" "$new/etc" "$new/root" "$new/tmp"
+    cp "$busybox" "$new/bin/busybox"
+    for applet in $("$new/bin/busybox" --list); do
+        [ "$applet" = busybox ] || ln -s busybox "$new/bin/$applet"
     done
-    echo 'root:x:0:0:root:/root:/bin/sh' >"$tree/etc/passwd"
+    echo 'root:x:0:0:root:/root:/bin/sh' >"$new/etc/passwd"
+    chmod 755 "$new"
+    mv -T "$new" "$tree" 2>/dev/null || [ -e "$tree" ]
+    trap - HUP INT TERM EXIT
+    rm -rf "$new"
 fi
 
 export CTR_HOLD="--bind $tree=TREE,nosuid,nodev,idmap=env:NSFD_USER"
@@ -21,5 +32,6 @@ none /dev dev
 none /dev/pts devpts
 none /dev/shm tmpfs mode=1777,nosuid,nodev
 none /dev/mqueue mqueue
-none /tmp tmpfs mode=1777,nosuid,nodev'
+none /tmp tmpfs mode=1777,nosuid,nodev
+none / lock'
 exec "${0%/*}/container.sh" "$@"
