@@ -389,6 +389,17 @@ fn propagation_holds_for_what_is_locked_and_ro_for_the_device() {
 }
 
 #[test]
+fn the_hosts_device_nodes_are_not_the_containers_to_change() {
+    let run = arena(
+        "mkdir /tmp/dev; mknod -m 600 /tmp/dev/full c 1 7; for n in null zero random urandom tty; do touch /tmp/dev/$n; mount --bind /dev/$n /tmp/dev/$n; done; \
+         ns-enter --new mnt -- sh -c 'mount --bind /tmp/dev /dev; mount --rbind /tmp/dev /dev; mount-setup --root /mnt -e \"none / rootfs\"; \
+           chmod 666 /mnt/dev/full 2>/dev/null || echo refused; echo x >/mnt/dev/null && echo written; head -c 2 /mnt/dev/zero | wc -c'; \
+         stat -c %a /tmp/dev/full; umount /tmp/dev/*; rm -r /tmp/dev",
+    );
+    assert_eq!(run.words(), ["refused", "written", "2", "600"], "{}", run.stderr);
+}
+
+#[test]
 fn a_root_is_locked_unless_it_says_no() {
     let attempts = "try() { \"$@\" 2>/dev/null && echo \"DONE: $*\"; }; \
         for d in /sys /sys/firmware /sys/fs/cgroup /usr /srv /etc/alternatives /tmp /dev/null /opt /; do try umount $d; try umount -l $d; done; \
@@ -638,7 +649,7 @@ fn images_in_a_plan() {
          mount-setup --root /tmp/planned -e '/tmp/planned/dir/erofs /i image x-mkdir' -- sh -c 'cmp i/file tree/file; grep -o \"[^ ]* /tmp/planned/i erofs ro\" /proc/mounts | cut -c1-6; umount i'; \
          echo dirty; touch dir/new; sync; cp disk disk2; umount dir; mntfd-create --image disk2=X -- true; mntfd-create --image disk2=X,noload -- echo without; cd /",
     );
-    let each = "rw,nosuid,noexec,relatime Read-only ";
+    let each = "rw,nosuid,nodev,noexec,relatime Read-only ";
     let expected = format!("{}cut direct /proc/ dirty without", each.repeat(3));
     assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
     assert!(

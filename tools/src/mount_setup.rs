@@ -1,8 +1,9 @@
 //! `mount-setup`: carries out a mount plan.
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 use libctr::mount::{Plan, Record, Root, could_not};
@@ -10,11 +11,12 @@ use libctr::process::Exec;
 use libctr::sys::clone::{clone3, pidfd_open, wait_exit};
 use libctr::sys::signal::{set_default, set_mask};
 use libctr::{Context, Errno, Error, show};
-use nix::fcntl::OFlag;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::SigSet;
+use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2, setpgid, write};
 
 use crate::cli::{Chain, Failure, Tool, become_program, complain, print, usage};
@@ -109,6 +111,22 @@ impl Tool for MountSetup {
     }
 }
 
+/// Waits until no other plan is carried out below the same directory, if that can be told: two at once would find, and undo, each
+/// other's directories. Anybody may lock a directory that they can read: hence not for long.
+fn take_turn(dir: &impl AsFd) -> Option<Flock<OwnedFd>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut dir = openat(dir, ".", flags, Mode::empty()).ok()?;
+    for _ in 0..200 {
+        match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Some(locked),
+            Err((again, Errno::EAGAIN)) => dir = again,
+            Err(_) => return None,
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
+}
+
 /// Carries the plan out in a child that outlives this process if need be, and that no signal of the terminal reaches. Whichever
 /// of the two is killed meanwhile, the other undoes what is done; and this one, asked to end, ends when that is done.
 fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
@@ -118,6 +136,8 @@ fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
     let ending = Ending::block()?;
     let (asked, ask) = pipe2(OFlag::O_CLOEXEC).context("make pipe", "")?;
     let record = Record::new()?;
+    // which the child has too, for as long as it undoes what a plan began that was killed
+    let _turn = take_turn(&root.dir());
     let go_on = || {
         let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN), PollFd::new(asked.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::ZERO) == Ok(0)

@@ -99,7 +99,8 @@ impl Line {
                     options.to_mut().insert(0, (c"ro".to_owned(), None));
                 }
                 let by_fd: Vec<_> = pidns.iter().map(|pidns| (c"pidns", pidns.as_fd())).collect();
-                let tree = Tree::filesystem_with(fstype, source.as_deref(), &by_fd, &options, *attributes)?;
+                let tree = Tree::filesystem_with(fstype, source.as_deref(), &by_fd, &options, *attributes)
+                    .map_err(|error| explain_type(error, fstype))?;
                 let target = self.directory(*mkdir, root, journal)?;
                 let place = self.put(tree, target, root, journal)?;
                 journal.filesystem(fstype, place);
@@ -125,7 +126,8 @@ impl Line {
                 if *lock { self.lock_own(root, journal) } else { Ok(()) }
             }
             Op::Device(device) => {
-                let tree = bind(device.open()?, false, Attributes::new(&["nosuid", "noexec"])?, path)?;
+                // read-only, since a chmod(2) would be of the host's node: devices are written to nevertheless
+                let tree = bind(device.open()?, false, Attributes::new(&["ro", "nosuid", "noexec"])?, path)?;
                 let target = self.make_mount_point(&tree, root, journal)?;
                 self.attach(tree, target, root, journal)
             }
@@ -310,6 +312,16 @@ impl Line {
 
 pub(super) fn is_directory(fd: impl AsFd) -> bool {
     kind(fd).is_ok_and(|kind| kind == SFlag::S_IFDIR)
+}
+
+fn explain_type(error: Error, fstype: &CStr) -> Error {
+    match error.errno() {
+        Errno::ENOTBLK => error.with_hint("type image mounts an image file"),
+        Errno::ENODEV if [c"none", c"auto"].contains(&fstype) => {
+            error.with_hint("the type is the third field: bind, tmpfs, image, see mount-plan(5)")
+        }
+        _ => error,
+    }
 }
 
 fn is_block_device(path: &CStr) -> bool {

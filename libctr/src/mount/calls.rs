@@ -124,7 +124,7 @@ impl Line {
                 }
             }
             Op::Device(device) => {
-                let attributes = Attributes::new(&["nosuid", "noexec"]).unwrap_or_default();
+                let attributes = Attributes::new(&["ro", "nosuid", "noexec"]).unwrap_or_default();
                 calls = copy(&format!("/dev/{}", device.name), false, attributes);
                 calls.extend(make(true, "openat"));
                 calls.push(attach());

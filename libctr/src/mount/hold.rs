@@ -51,13 +51,15 @@ impl Held {
         Held::new(name, What::Bind(path), recursive, given)
     }
 
-    /// `FILE=NAME[,OPTIONS]`: a squashfs, erofs or ext4 image, read-only. Its type is found from its superblock.
+    /// `FILE=NAME[,OPTIONS]`: a squashfs, erofs or ext4 image, read-only, and nodev unless `dev` is given. Its type is found from its
+    /// superblock.
     ///
     /// # Errors
     /// As [`Held::bind`].
     pub fn image(text: &str) -> Result<Held> {
         let (path, name, mut given) = split(text)?;
-        let (attributes, idmap) = common(&mut given)?;
+        // whoever made it may have put device nodes into it
+        let (attributes, idmap) = common(&mut given, &["nodev"])?;
         let options = given.rest(&[])?;
         Ok(Held { name, what: What::Image(path, options), recursive: false, attributes, idmap })
     }
@@ -68,7 +70,7 @@ impl Held {
     /// As [`Held::bind`].
     pub fn filesystem(text: &str) -> Result<Held> {
         let (fstype, name, mut given) = split(text)?;
-        let (attributes, idmap) = common(&mut given)?;
+        let (attributes, idmap) = common(&mut given, &[])?;
         let options = given.rest(&[])?;
         Ok(Held { name, what: What::Filesystem(c_string(&fstype)?, options), recursive: false, attributes, idmap })
     }
@@ -96,13 +98,13 @@ impl Held {
                 ));
             }
         };
-        let (attributes, idmap) = common(&mut given)?;
+        let (attributes, idmap) = common(&mut given, &[])?;
         let (lower, options) = (parts[2..].to_vec(), given.rest(&[])?);
         Ok(Held { name, what: What::Overlay { upper, lower, options }, recursive: false, attributes, idmap })
     }
 
     fn new(name: String, what: What, recursive: bool, mut given: Options) -> Result<Held> {
-        let (attributes, idmap) = common(&mut given)?;
+        let (attributes, idmap) = common(&mut given, &[])?;
         given.finish("bind")?;
         Ok(Held { name, what, recursive, attributes, idmap })
     }
@@ -139,7 +141,10 @@ impl Held {
             tree.map_ids(&user, self.recursive).context("map owners in", &object).map_err(|error| {
                 match error.errno() {
                     Errno::EINVAL => {
-                        error.with_hint("its filesystem does not support id-mapped mounts, or it is id-mapped already")
+                        error.with_hint(
+                            "its filesystem, or with rec that of a mount below it, does not support id-mapped mounts, or it is id-mapped \
+                             already, or that user namespace has no maps yet",
+                        )
                     }
                     Errno::EPERM => {
                         error.with_hint("this needs CAP_SYS_ADMIN over the filesystem, and a user namespace with maps")
@@ -161,9 +166,9 @@ fn c_string(text: &OsStr) -> Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| Error::invalid("read mount", show(text), "holds a NUL byte"))
 }
 
-fn common(given: &mut Options) -> Result<(Attributes, Option<NsRef>)> {
+fn common(given: &mut Options, defaults: &[&str]) -> Result<(Attributes, Option<NsRef>)> {
     let idmap = given.text("idmap")?.map(|text| text.parse::<NsRef>()).transpose()?;
-    Ok((given.attributes(&[])?, idmap))
+    Ok((given.attributes(defaults)?, idmap))
 }
 
 /// Mounts an image read-only: erofs from the file itself where the kernel can, else through a loop device.
@@ -184,7 +189,7 @@ pub(super) fn image(path: &Path, options: &Pairs) -> Result<Tree> {
                 error.with_hint(format!("the journal of {} needs recovery: noload does without", show(path)))
             }
             _ if error.hint().is_some() => error,
-            _ => error.with_hint(format!("the image is {}", show(path))),
+            _ => error.with_hint(format!("this is about the image file {}", show(path))),
         })
     };
     // what has been looked at, whatever is at its path now

@@ -191,6 +191,7 @@ impl Line {
                 "this needs a user namespace for a moment (see user.max_user_namespaces): lock=no for rootfs and masked, else \
                  leave out lock",
             ),
+            Errno::EACCES => error.with_hint("its root directory may not be searched by this process"),
             _ => error,
         })
     }

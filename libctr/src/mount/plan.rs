@@ -324,7 +324,7 @@ fn operations(source: &std::ffi::OsStr, target: &Path, kind: &str, given: &mut O
         "umount" => one(Op::Umount),
         "image" => {
             let mkdir = given.flag("x-mkdir");
-            let attributes = given.attributes(&[])?;
+            let attributes = given.attributes(&["nodev"])?;
             one(Op::Image { file: source.into(), options: given.rest(&[])?, attributes, mkdir })
         }
         "ns" => {

@@ -326,7 +326,8 @@ impl Tree {
     /// ENOSPC, EPERM: no user namespace can be made. ENOTDIR: not a directory.
     #[doc(alias = "MNT_LOCK_READONLY")]
     pub fn locked(mounted: impl AsFd) -> nix::Result<Tree> {
-        Tree::locked_at(mounted, c".")
+        // not `.`, which would need search permission, of which a user namespace takes root's exemption
+        Tree::locked_at(mounted, c"")
     }
 
     /// As [`Tree::locked`], of what is mounted at `name`, a file perhaps, in the directory `dir`.
@@ -336,7 +337,7 @@ impl Tree {
             fchdir(dir)?;
             unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
         };
-        let flags = OPEN_TREE_CLONE | AT_RECURSIVE as u32 | AT_SYMLINK_NOFOLLOW as u32;
+        let flags = OPEN_TREE_CLONE | AT_RECURSIVE as u32 | AT_SYMLINK_NOFOLLOW as u32 | AT_EMPTY_PATH as u32;
         let copy = || open_tree(AT_FDCWD, name, flags);
         // a slave would lose what is unmounted with the original
         Tree::private(sys::clone::open_elsewhere(&[dir], &go, &copy)??, true, Attributes::default())
@@ -460,9 +461,11 @@ pub(super) fn with_path(fd: BorrowedFd<'_>, call: impl Fn(&CStr) -> nix::Result<
     let directory = kind(fd)? == SFlag::S_IFDIR;
     // as in every child of a program that may have threads, no allocation
     let go = || {
-        if directory {
-            fchdir(fd)?;
-            return call(c".");
+        match fchdir(fd) {
+            Ok(()) if directory => return call(c"."),
+            // a file, or a directory that may not be searched
+            Err(Errno::ENOTDIR | Errno::EACCES) | Ok(()) => {}
+            Err(errno) => return Err(errno),
         }
         fchdir(own_descriptors(fd, &name)?)?;
         call(&name)
