@@ -39,7 +39,7 @@ const TOOLS: [Entry; 10] = [
 
 const HELP: &str = "Usage: ctrtool TOOL [OPTIONS] …\n\nAll container tools in one program; also by the name of a link to it.\n\n\
                     Options:\n  --list         print the names of the tools\n  \
-                    --man TOOL     print the man page of a tool, for man -l -\n  \
+                    --man TOOL     print the man page of a tool, or mount-plan, for man -l -\n  \
                     --install DIR  link this program there by the name of each tool\n  \
                     --version      print the version\n  --help         print this\n\n\
                     Example: ctrtool nsfd-create -Un --map-root -- env\n";
@@ -64,6 +64,7 @@ pub fn main(mut start: Start) -> u8 {
         (Some("--help" | "-h"), None, _) => HELP.to_owned(),
         (Some("--man"), Some(name), 3) => match tool(name) {
             Some(tool) => (tool.man)(),
+            None if name == "mount-plan" => include_str!("../../man/mount-plan.5").to_owned(),
             None => return refuse(Error::invalid("print man page of", show(name), "there is no tool of that name")),
         },
         (Some("--install"), Some(dir), 3) => match install(Path::new(dir)) {

@@ -14,7 +14,10 @@ use crate::cli::{Chain, Failure, Tool, become_program, require, usage};
     help_triggers("-h", "--help"),
     example = "mntfd-create --image app.squashfs=ROOT --bind /srv/data=DATA,rec,idmap=env:NSFD_USER -- env",
     note = "OPTS: ro, nosuid, nodev, noexec, nosymfollow, noatime, ... ; rec, with --bind: all mounts below too, and every one gets \
-            the attributes; idmap=NSREF: owners as the maps of that user namespace show them; others are the filesystem's.\n\
+            the attributes; idmap=NSREF: owners as the maps of that user namespace show them; others are the filesystem's. Without lock in \
+            the plan that attaches it the container's root can take attributes away.\n\
+            What is written with idmap= is owned by the host's ids: a set-id program too, which any user of the host who can reach it may execute. \
+            Keep such trees in a directory that only root may enter.\n\
             NAME is letters, digits and _. In a path \\054 is a comma, \\072 a colon.\n\
             A mount ends with its last descriptor unless it was attached, and its loop device with it.\n\
             Exit status: that of PROGRAM; 125 this tool failed, 126 PROGRAM cannot be executed, 127 not found."
@@ -23,7 +26,7 @@ pub struct MntfdCreate {
     /// a copy of the mount at a directory or file; may be repeated
     #[argh(option, arg_name = "PATH=NAME[,OPTS]", from_str_fn(bind))]
     bind: Vec<Held>,
-    /// a squashfs, erofs or ext4 image, read-only; may be repeated
+    /// a squashfs, erofs or ext4 image, read-only, and nodev unless dev is given; may be repeated
     #[argh(option, arg_name = "FILE=NAME[,OPTS]", from_str_fn(image))]
     image: Vec<Held>,
     /// a new filesystem, as tmpfs=NAME; may be repeated

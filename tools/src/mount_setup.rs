@@ -40,6 +40,7 @@ use crate::ending::Ending;
             rootfs: usr= etc= var= home= root= run= tmp= opt= srv= mnt= (each no, dir, tmpfs, bind, /PATH or fd:NAME, which is \
             MNTFD_NAME; etc also minimal), dev= pts= shm= mqueue= tun= sys= (yes or no), proc= (no, yes, masked), cgroup= (no, ro, rw), nodes=, size= \
             and others of tmpfs; all of it is locked, unless lock=no.\n\
+            All of it: ctrtool --man mount-plan | man -l -\n\
             Exit status: 0, 1 where the plan failed, 2 usage; with PROGRAM its own, 125, 126 or 127. What the plan did is undone where PROGRAM \
             cannot be executed, unless it has locked or moved mounts that were there before."
 )]

@@ -38,7 +38,7 @@ pub struct PivotInit {
     /// the directory that becomes the root: a mount point
     #[argh(option, arg_name = "DIR")]
     root: PathBuf,
-    /// bind-mount DIR onto itself if it is no mount point
+    /// if DIR is no mount point bind-mount it onto itself, in a copy of the mount namespace, which INIT gets then
     #[argh(switch)]
     bind_root: bool,
     /// do not mount /proc

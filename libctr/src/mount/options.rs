@@ -245,7 +245,15 @@ impl Options {
             {
                 Err(invalid(name, "takes no value"))
             }
-            Some((name, _)) => Err(invalid(show(name), format!("is unknown to type {kind}"))),
+            Some((name, _)) => {
+                let error = invalid(show(name), format!("is unknown to type {kind}"));
+                let held = kind == "bind" && name == "idmap";
+                Err(if held {
+                    error.with_hint("mntfd-create --bind has it; type fd mounts what that holds")
+                } else {
+                    error
+                })
+            }
         }
     }
 }

@@ -524,7 +524,7 @@ fn explain(error: Error, fstype: &str) -> Error {
              the kernel's log says more",
         ),
         (Errno::EPERM, "proc") => error.with_hint(
-            "proc needs an own pid namespace, and that the /proc seen now is not masked; pivot-init mounts it",
+            "proc needs an own pid namespace, and that the /proc seen now is not masked; pivot-init mounts it, with --mask-proc masked",
         ),
         (Errno::EPERM, "sysfs") => error.with_hint("sysfs needs an own network namespace, and that /sys is not masked"),
         (Errno::EPERM, "mqueue") => error.with_hint("mqueue needs an own ipc namespace"),

@@ -40,7 +40,7 @@ impl Sysctl {
     ///
     /// # Errors
     /// ENOENT: the kernel has no such setting. EACCES, EPERM, EROFS: it may not be written. EINVAL: it does not take the value.
-    /// EXDEV: `/proc/sys` is not procfs, or something is mounted below it.
+    /// EXDEV: `/proc/sys` is not procfs, or another filesystem is mounted below it.
     pub fn set(&self, netns: Option<impl AsFd>) -> Result<Option<Sysctl>> {
         let netns = netns.as_ref().map(AsFd::as_fd);
         let mut file = match self.open(netns, OFlag::O_RDWR) {
