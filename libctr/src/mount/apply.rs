@@ -107,19 +107,22 @@ impl Line {
                 Ok(())
             }
             Op::Bind { source, recursive, attributes, lock, mkdir } => {
-                let source = source.open()?;
-                let mut tree = match &source {
-                    Opened::Tree(tree) if is_attached(place(tree).context("stat", "tree")?.mount) => {
-                        return Err(Error::invalid("use tree for", shown(path), "it is mounted somewhere"));
+                let tree = match source {
+                    Source::Path(source) => self.bind_path(source, *recursive, *attributes)?,
+                    Source::Fd(number) => {
+                        let held = sys::fd::duplicate(*number, 3).context("use source", format_args!("fd:{number}"))?;
+                        if is_attached(place(&held).context("stat", "tree")?.mount) {
+                            return Err(Error::invalid("use tree for", shown(path), "it is mounted somewhere"));
+                        }
+                        let mut tree = Tree::from_fd(held);
+                        if !attributes.is_empty() {
+                            tree.set(*attributes, *recursive)
+                                .context("set attributes of mount for", shown(path))
+                                .map_err(|error| explain_attributes(error, *attributes))?;
+                        }
+                        tree
                     }
-                    Opened::Tree(tree) => Tree::from_fd(tree.try_clone().context("duplicate", "tree")?),
-                    Opened::Place(place) => bind(place, *recursive, *attributes, path)?,
                 };
-                if !attributes.is_empty() && matches!(source, Opened::Tree(_)) {
-                    tree.set(*attributes, *recursive)
-                        .context("set attributes of mount for", shown(path))
-                        .map_err(|error| explain_attributes(error, *attributes))?;
-                }
                 let target =
                     if *mkdir { self.make_mount_point(&tree, root, journal)? } else { Rc::new(self.resolve(root)?) };
                 self.attach(tree, target, root, journal)?;
@@ -261,6 +264,16 @@ impl Line {
         }
     }
 
+    /// A copy of the mount at `source`.
+    fn bind_path(&self, source: &Path, recursive: bool, attributes: Attributes) -> Result<Tree> {
+        Tree::bind_path(source, recursive, attributes).map_err(|errno| match errno {
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES | Errno::ENAMETOOLONG => {
+                Error::new("open source", show(source), errno)
+            }
+            _ => explain_bind(Error::new("copy mount for", shown(&self.target), errno), recursive, attributes),
+        })
+    }
+
     /// What is mounted at the target, on top.
     pub(super) fn mounted(&self, root: &Root) -> Result<OwnedFd> {
         let root = root.topmost().context("open root", "")?;
@@ -340,14 +353,19 @@ pub(super) fn explain_mount_point(error: Error) -> Error {
 }
 
 fn bind(source: impl AsFd, recursive: bool, attributes: Attributes, path: &Path) -> Result<Tree> {
-    Tree::bind_with(source, recursive, attributes).context("copy mount for", shown(path)).map_err(|error| {
-        match error.errno() {
-            Errno::EINVAL if !recursive => {
-                error.with_hint("mounts below it were made by a more privileged mount namespace: only rec copies them")
-            }
-            _ => explain_attributes(error, attributes),
-        }
-    })
+    Tree::bind_with(source, recursive, attributes)
+        .context("copy mount for", shown(path))
+        .map_err(|error| explain_bind(error, recursive, attributes))
+}
+
+fn explain_bind(error: Error, recursive: bool, attributes: Attributes) -> Error {
+    match error.errno() {
+        Errno::EINVAL if !recursive => error.with_hint(
+            "mounts below it were made by a more privileged mount namespace: only rec copies them; or it is unbindable",
+        ),
+        Errno::ELOOP => error.with_hint("a file that keeps a mount namespace can be bound only in an older one"),
+        _ => explain_attributes(error, attributes),
+    }
 }
 
 fn explain_attributes(error: Error, attributes: Attributes) -> Error {
@@ -359,27 +377,6 @@ fn explain_attributes(error: Error, attributes: Attributes) -> Error {
         Errno::EINVAL => error.with_hint(NO_MOUNT_POINT),
         Errno::ENOSYS => error.with_hint("mount_setattr(2) needs Linux 5.12, or a filter forbids it"),
         _ => error,
-    }
-}
-
-/// The source of a bind mount, opened.
-enum Opened {
-    /// A detached tree: attached as it is, once.
-    Tree(OwnedFd),
-    /// A directory or file, of which a copy is attached.
-    Place(OwnedFd),
-}
-
-impl Source {
-    fn open(&self) -> Result<Opened> {
-        match self {
-            Source::Path(path) => open(path.as_path(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-                .context("open source", show(path))
-                .map(Opened::Place),
-            Source::Fd(number) => {
-                sys::fd::duplicate(*number, 3).context("use source", format_args!("fd:{number}")).map(Opened::Tree)
-            }
-        }
     }
 }
 

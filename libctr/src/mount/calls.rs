@@ -41,10 +41,15 @@ fn copy(source: &str, recursive: bool, attributes: Attributes) -> Vec<String> {
     let comma = if attributes.is_empty() { "" } else { ", " };
     let flags = if recursive { "OPEN_TREE_CLONE|AT_RECURSIVE" } else { "OPEN_TREE_CLONE" };
     vec![
-        format!("openat({source}, O_PATH)"),
         format!("open_tree({source}, {flags})"),
         format!("mount_setattr({source}, AT_RECURSIVE, MS_PRIVATE{comma}{attributes})"),
     ]
+}
+
+fn opened(source: &str, attributes: Attributes) -> Vec<String> {
+    let mut calls = copy(source, false, attributes);
+    calls.insert(0, format!("openat({source}, O_PATH)"));
+    calls
 }
 
 fn give(target: &str, owner: Owner, mode: u32) -> Vec<String> {
@@ -125,7 +130,7 @@ impl Line {
             }
             Op::Device(device) => {
                 let attributes = Attributes::new(&["ro", "nosuid", "noexec"]).unwrap_or_default();
-                calls = copy(&format!("/dev/{}", device.name), false, attributes);
+                calls = opened(&format!("/dev/{}", device.name), attributes);
                 calls.extend(make(true, "openat"));
                 calls.push(attach());
             }
@@ -178,7 +183,7 @@ impl Line {
                 calls.push(attach());
             }
             Op::Namespace(reference, _) => {
-                calls = copy(&reference.to_string(), false, Attributes::default());
+                calls = opened(&reference.to_string(), Attributes::default());
                 calls.extend(make(true, "openat"));
                 calls.push(attach());
             }
@@ -188,7 +193,7 @@ impl Line {
             }
             Op::Mask { read_only: true, .. } => {
                 calls.push(open());
-                calls.extend(copy(&target, false, Attributes::READ_ONLY).split_off(1));
+                calls.extend(copy(&target, false, Attributes::READ_ONLY));
                 calls.push(attach());
             }
             Op::Mask { .. } => {
@@ -199,7 +204,7 @@ impl Line {
                 calls.extend(
                     new_filesystem("tmpfs", &options, hidden).iter().map(|c| format!("{c} if it is a directory")),
                 );
-                calls.extend(copy("/dev/null", false, null).iter().map(|call| format!("{call} if it is none")));
+                calls.extend(opened("/dev/null", null).iter().map(|call| format!("{call} if it is none")));
                 calls.push(attach());
             }
             Op::Lock if on_root => calls.extend(locked_copy().chain([attach()])),

@@ -12,7 +12,7 @@ use nix::sys::uio::pread;
 use super::options::{Options, split};
 use super::plan::unescape;
 use super::resolve::kind;
-use super::tree::{Attributes, Tree, path_of};
+use super::tree::{Attributes, NEEDS_RIGHTS, Tree, path_of};
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::ns::{Kind, NsRef};
 use crate::sys::loopdev::{loop_configure, loop_get_free};
@@ -124,7 +124,17 @@ impl Held {
             What::Bind(path) => {
                 let source = openat(AT_FDCWD, path.as_os_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
                     .context("open source", show(path))?;
-                (Tree::bind(source, self.recursive).context("copy mount", show(path))?, show(path).to_string())
+                let tree =
+                    Tree::bind(source, self.recursive).context("copy mount", show(path)).map_err(
+                        |error| match error.errno() {
+                            Errno::EPERM => error.with_hint(NEEDS_RIGHTS),
+                            Errno::EINVAL => {
+                                error.with_hint("it is unbindable; or without rec, there are locked mounts below it")
+                            }
+                            _ => error,
+                        },
+                    )?;
+                (tree, show(path).to_string())
             }
             What::Image(path, options) => (image(Path::new(path), options)?, show(path).to_string()),
             What::Filesystem(fstype, options) => {

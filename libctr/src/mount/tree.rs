@@ -3,6 +3,8 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -160,6 +162,13 @@ impl Tree {
     pub(crate) fn bind_with(source: impl AsFd, recursive: bool, attributes: Attributes) -> nix::Result<Tree> {
         let flags = AT_EMPTY_PATH as u32 | OPEN_TREE_CLONE | if recursive { AT_RECURSIVE as u32 } else { 0 };
         Tree::private(open_tree(source, c"", flags)?, recursive, attributes)
+    }
+
+    /// As [`Tree::bind_with`], of what is at `path`, whose links are followed.
+    pub(super) fn bind_path(path: &Path, recursive: bool, attributes: Attributes) -> nix::Result<Tree> {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+        let flags = OPEN_TREE_CLONE | if recursive { AT_RECURSIVE as u32 } else { 0 };
+        Tree::private(open_tree(AT_FDCWD, &path, flags)?, recursive, attributes)
     }
 
     /// A copy that has just been made, private and with these attributes.
