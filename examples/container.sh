@@ -8,7 +8,7 @@ set -eu
 # What the container is ---------------------------------------------------------------------------------------------
 # (the other examples set some of it from outside, through CTR_*)
 name=${CTR_NAME:-box}                       # its host name
-ids=${CTR_IDS:-0:100000:65536}              # INSIDE:OUTSIDE:COUNT, of users and of groups
+ids=${CTR_IDS:-0:100000:65536}              # INSIDE:OUTSIDE:COUNT, of users and of groups; 0 inside
 network=${CTR_NETWORK:-veth}                # veth, none (loopback only) or host (the host's own)
 link=${CTR_LINK:-ve-$name}                  # the host's end of the veth; the container's is eth0
 net=${CTR_NET:-0}                           # 0 to 255, another for each container
@@ -48,7 +48,7 @@ case $step in
         fi
         ids=${CTR_IDS:-subid}
         # the caller's groups do not come in: a file that is denied to one of them is no longer denied
-        case $ids in root | self) ;; *) groups=allow ;; esac
+        case $ids in root) ;; *) groups=allow ;; esac
     fi
     # 1. A user and a network namespace, held by the descriptors that NSFD_USER and NSFD_NET name.
     exec nsfd-create --user ${own_net:+--net} --uid-map "$ids" --gid-map "$ids" ${groups:+--setgroups "$groups"} -- sh "$self" 2 "$@" ;;
