@@ -4,6 +4,7 @@
 # only root may enter. Unless TREE exists it is made here, of the host's busybox (Debian: busybox-static). As root of the host.
 set -eu
 tree=${TREE:-/var/lib/libctr/tree}                  # no blanks or commas
+case $tree in /*) ;; *) tree=$PWD/$tree ;; esac
 export CTR_NAME="${CTR_NAME:-tree}"
 
 if [ ! -e "$tree" ]; then
