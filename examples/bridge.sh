@@ -3,7 +3,7 @@
 # the machine's own stays as it is. As root:
 #     bridge.sh [COMMAND [ARG…]]      (in the third container; by default it knocks at the others' doors)
 set -eu
-case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
+here=$(dirname "$0")
 for dir in ${TOOLS:-"$here"/../target/*/release}; do PATH=$(cd "$dir" && pwd):$PATH; done
 if [ -z "${BRIDGE_HOST:-}" ]; then
     export PATH BRIDGE_HOST=20

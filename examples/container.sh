@@ -29,7 +29,7 @@ if [ "$0" = "$self" ]; then step=$1; shift; else step=1; fi
 case $network in host) own_net= ;; *) own_net=yes ;; esac
 
 case $step in
-1)  for dir in ${TOOLS:-"${0%/*}"/../target/*/release}; do
+1)  for dir in ${TOOLS:-"$(dirname "$0")"/../target/*/release}; do
         [ ! -x "$dir/nsfd-create" ] || exec 9<"$dir"
     done
     exec 8<"$0"
@@ -37,7 +37,7 @@ case $step in
     if [ $# = 0 ] && [ -t 0 ]; then
         set -- "$init"
     elif [ $# = 0 ]; then
-        exec <"${0%/*}/report.sh"
+        exec <"$(dirname "$0")/report.sh"
         set -- /bin/sh -s -- "$(readlink /proc/self/ns/* | tr '\n' ' ')"
     fi
     groups=

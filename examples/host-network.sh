@@ -4,4 +4,4 @@
 #     host-network.sh [COMMAND [ARG…]]
 set -eu
 export CTR_NAME="${CTR_NAME:-host-network}" CTR_NETWORK=host
-exec "${0%/*}/container.sh" "$@"
+exec "$(dirname "$0")/container.sh" "$@"

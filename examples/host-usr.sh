@@ -5,4 +5,4 @@ set -eu
 export CTR_NAME="${CTR_NAME:-host-usr}"
 export CTR_PLAN='none / rootfs usr=bind,etc=minimal,var=dir,home=dir,tmp=tmpfs,run=tmpfs,size=64m,lock
 none /etc/motd file text=a\040container\040on\040the\040usr\040of\040its\040host\012'
-exec "${0%/*}/container.sh" "$@"
+exec "$(dirname "$0")/container.sh" "$@"

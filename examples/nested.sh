@@ -6,7 +6,7 @@ set -eu
 depth=${1:-3}
 [ $# = 0 ] || shift
 
-case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
+here=$(dirname "$0")
 for dir in ${TOOLS:-"$here"/../target/*/release}; do tools=$dir; done
 [ $# != 0 ] || set -- /bin/cat /proc/self/uid_map
 

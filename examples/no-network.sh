@@ -3,4 +3,4 @@
 #     no-network.sh [COMMAND [ARG…]]
 set -eu
 export CTR_NAME="${CTR_NAME:-no-network}" CTR_NETWORK=none
-exec "${0%/*}/container.sh" "$@"
+exec "$(dirname "$0")/container.sh" "$@"

@@ -11,7 +11,7 @@ export CTR_HOLD="--bind $tree=LOWER,ro,nosuid,nodev,idmap=env:NSFD_USER"
 export CTR_KEEP=,env:MNTFD_LOWER
 upper='none /upper dir'
 if [ -n "${KEEP:-}" ]; then
-    # a program that the container makes set-id is so on the host too
+    # a program that the container makes set-id is so on the host too: only root may enter
     [ -d "$KEEP" ] || (umask 077; mkdir -p "$KEEP")
     CTR_HOLD="$CTR_HOLD --bind $KEEP=UPPER,nosuid,nodev,idmap=env:NSFD_USER"
     CTR_KEEP=$CTR_KEEP,env:MNTFD_UPPER
@@ -29,4 +29,4 @@ none /dev dev
 none /dev/pts devpts
 none /tmp tmpfs mode=1777,nosuid,nodev
 none / lock"
-exec "${0%/*}/container.sh" "$@"
+exec "$(dirname "$0")/container.sh" "$@"

@@ -3,7 +3,7 @@
 # The host and the internet are network namespaces made here, so that those of the machine stay as they are. As root:
 #     routed.sh [COMMAND [ARG…]]      (without a command: each side knocks at the other's door)
 set -eu
-case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
+here=$(dirname "$0")
 for dir in ${TOOLS:-"$here"/../target/*/release}; do PATH=$(cd "$dir" && pwd):$PATH; done
 if [ -z "${ROUTED_HOST:-}" ]; then
     export PATH ROUTED_HOST=20

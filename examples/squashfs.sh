@@ -10,6 +10,7 @@ case $CTR_NAME in */* | .*) echo "$0: $CTR_NAME is no name" >&2; exit 2 ;; esac
 
 # only root may enter: a program in /var that the container makes set-id is so on the host too
 [ -d "$state" ] || (umask 077; mkdir -p "$state")
+umask 022
 mkdir -p "$state/var-$CTR_NAME"
 if [ ! -e "$state/app.squashfs" ]; then
     busybox=$(command -v busybox) || { echo "$0: there is no busybox" >&2; exit 1; }
@@ -22,7 +23,7 @@ if [ ! -e "$state/app.squashfs" ]; then
     for applet in $("$tree/bin/busybox" --list); do
         [ "$applet" = busybox ] || ln -s busybox "$tree/bin/$applet"
     done
-    mksquashfs "$tree" "$state/app.$$" -all-root -quiet -no-progress
+    mksquashfs "$tree" "$state/app.$$" -all-root -noappend -quiet -no-progress
     mv "$state/app.$$" "$state/app.squashfs"
     trap - HUP INT TERM EXIT
     rm -r "$tree"
@@ -32,4 +33,4 @@ fi
 export CTR_HOLD="--image $state/app.squashfs=APP --bind $state/var-$CTR_NAME=VAR,idmap=env:NSFD_USER"
 export CTR_KEEP=,env:MNTFD_APP,env:MNTFD_VAR
 export CTR_PLAN='none / rootfs usr=fd:APP,etc=minimal,var=fd:VAR,tmp=tmpfs'
-exec "${0%/*}/container.sh" "$@"
+exec "$(dirname "$0")/container.sh" "$@"

@@ -1,7 +1,8 @@
 //! `mount-setup`: carries out a mount plan.
 
+use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,12 +12,11 @@ use libctr::process::Exec;
 use libctr::sys::clone::{clone3, pidfd_open, wait_exit};
 use libctr::sys::signal::{set_default, set_mask};
 use libctr::{Context, Errno, Error, show};
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::SigSet;
-use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid, pipe2, setpgid, write};
 
 use crate::cli::{Chain, Failure, Tool, become_program, complain, print, usage};
@@ -90,7 +90,8 @@ impl Tool for MountSetup {
             return Ok(());
         }
         let root = Root::open(&self.root)?;
-        let record = carry_out(&plan, &root)?;
+        // what is undone because of PROGRAM is so before it is another plan's turn
+        let (record, _turn) = carry_out(&plan, &root)?;
         match program {
             Some(mut program) => {
                 let used: Vec<_> = plan.descriptors().collect();
@@ -112,25 +113,32 @@ impl Tool for MountSetup {
     }
 }
 
-/// Waits until no other plan is carried out below the same directory, if that can be told: two at once would find, and undo, each
-/// other's directories. Anybody may lock a directory that they can read: hence not for long.
-fn take_turn(dir: &impl AsFd) -> Option<Flock<OwnedFd>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut dir = openat(dir, ".", flags, Mode::empty()).ok()?;
-    for _ in 0..200 {
-        match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
-            Ok(locked) => return Some(locked),
-            Err((again, Errno::EAGAIN)) => dir = again,
-            Err(_) => return None,
+/// Waits until no other plan is carried out in this mount namespace, if that can be told: two at once would find, and undo, each
+/// other's directories. Anybody in the namespace may lock it: hence not for ever.
+fn take_turn(ending: &Ending) -> Result<Option<Flock<File>>, Error> {
+    let Ok(mut namespace) = File::open("/proc/self/ns/mnt") else { return Ok(None) };
+    for _ in 0..2000 {
+        match Flock::lock(namespace, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(Some(locked)),
+            Err((again, Errno::EAGAIN)) => namespace = again,
+            Err(_) => return Ok(None),
         }
         std::thread::sleep(Duration::from_millis(5));
+        if ending.asked()?.is_some() {
+            return Ok(None);
+        }
     }
-    None
+    complain(
+        MountSetup::NAME,
+        &Error::new("wait for other plans in", "this mount namespace", Errno::ETIMEDOUT)
+            .with_hint("someone keeps /proc/self/ns/mnt locked; this one is carried out now"),
+    );
+    Ok(None)
 }
 
 /// Carries the plan out in a child that outlives this process if need be, and that no signal of the terminal reaches. Whichever
 /// of the two is killed meanwhile, the other undoes what is done; and this one, asked to end, ends when that is done.
-fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
+fn carry_out(plan: &Plan, root: &Root) -> Result<(Record, Option<Flock<File>>), Failure> {
     let parent = pidfd_open(getpid()).context("open process", getpid())?;
     // a caller that ignores SIGCHLD must not lose us the status
     set_default(libc::SIGCHLD).context("reset disposition of", "SIGCHLD")?;
@@ -138,7 +146,10 @@ fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
     let (asked, ask) = pipe2(OFlag::O_CLOEXEC).context("make pipe", "")?;
     let record = Record::new()?;
     // which the child has too, for as long as it undoes what a plan began that was killed
-    let _turn = take_turn(&root.dir());
+    let turn = take_turn(&ending)?;
+    if ending.asked()?.is_some() {
+        return ending.end(MountSetup::NAME, Ok((record, turn)));
+    }
     let go_on = || {
         let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN), PollFd::new(asked.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::ZERO) == Ok(0)
@@ -191,5 +202,5 @@ fn carry_out(plan: &Plan, root: &Root) -> Result<Record, Failure> {
             .into())
         }),
     };
-    ending.end(MountSetup::NAME, result).map(|()| record)
+    ending.end(MountSetup::NAME, result.map(|()| (record, turn)))
 }

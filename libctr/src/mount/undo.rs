@@ -57,7 +57,9 @@ pub(super) fn undo(steps: Vec<Step>, root: &Root) -> Vec<String> {
         match (undone, step) {
             (Ok(()), _) => {}
             // perhaps a copy is mounted on it
-            (Err(Errno::EBUSY), step @ (Step::Making { .. } | Step::Made { .. })) if !locks.is_empty() => {
+            (Err(Errno::EBUSY | Errno::ENOTEMPTY), step @ (Step::Making { .. } | Step::Made { .. }))
+                if !locks.is_empty() =>
+            {
                 busy.push(step)
             }
             (Err(_), step) => {

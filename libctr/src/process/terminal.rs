@@ -51,6 +51,8 @@ impl Terminal {
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let out = isatty(stdout()).unwrap_or(false);
         let out = out.then(|| openat(AT_FDCWD, "/proc/self/fd/1", flags, Mode::empty())).transpose().ok().flatten();
+        // opening the outer end of one makes another
+        let out = out.filter(|out| fstat(out).is_ok_and(|stat| (major(stat.st_rdev), minor(stat.st_rdev)) != (5, 2)));
         Ok(Terminal { master, inner, out })
     }
 
