@@ -158,6 +158,17 @@ fn a_program_that_cannot_be_executed_leaves_nothing_mounted() {
 }
 
 #[test]
+fn a_file_that_others_have_written_to_is_theirs() {
+    // meanwhile; of two that the plan made only the other goes
+    let run = arena(
+        "mkdir /tmp/r; strace -f -o /dev/null -e inject=mkdirat:delay_enter=400000 mount-setup --root /tmp/r -e 'none /f file text=a' -e 'none /g file text=b' \
+           -e 'none /d dir' -e 'none /zz umount' & until [ -s /tmp/r/g ]; do :; done; sleep 0.05; echo precious >>/tmp/r/f; wait; cat /tmp/r/f; ls /tmp/r; rm -r /tmp/r",
+    );
+    assert_eq!(run.words(), ["aprecious", "f"], "{}", run.stderr);
+    assert!(run.stderr.ends_with("could not be undone: /f, to which others have written\n"), "{}", run.stderr);
+}
+
+#[test]
 fn what_cannot_be_undone_is_named() {
     let run = arena(
         "mkdir /tmp/r; strace -f -o /dev/null -e inject=unlinkat:error=EBUSY mount-setup --root /tmp/r -e 'none /d dir' -e 'none /e tmpfs' \

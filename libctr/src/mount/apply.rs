@@ -144,6 +144,7 @@ impl Line {
                     if write(&file, text).context("write", shown(path))? != text.len() {
                         return Err(Error::new("write", shown(path), Errno::ENOSPC));
                     }
+                    journal.written(&file, path)?;
                     owner.give(&file, *mode, path)
                 }
                 (file, false) if kind(&file).context("stat", shown(path))? == SFlag::S_IFREG => Ok(()),

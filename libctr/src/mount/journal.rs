@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::fstat;
 use nix::sys::uio::pread;
 use nix::unistd::write;
 
@@ -36,6 +37,11 @@ pub(super) enum Step {
     Made {
         path: PathBuf,
         file: ((u32, u32), u64),
+    },
+    /// A file that was made has its text: when, in seconds and nanoseconds, and how many bytes.
+    Written {
+        path: PathBuf,
+        at: [i64; 3],
     },
 }
 
@@ -144,6 +150,17 @@ impl<'a> Journal<'a> {
         Ok(())
     }
 
+    /// After a file that was made has its text.
+    pub(super) fn written(&mut self, file: impl AsFd, path: &Path) -> Result<()> {
+        let stat = fstat(file).context("stat", shown(path))?;
+        let is_ours = |step: &Step| matches!(step, Step::Made { path: made, .. } if made == path);
+        if self.steps.last().is_some_and(is_ours) {
+            let at = [stat.st_mtime, stat.st_mtime_nsec, stat.st_size];
+            self.add(Step::Written { path: path.to_owned(), at });
+        }
+        Ok(())
+    }
+
     /// The last step, a move, is done: where it has to go back to.
     pub(super) fn moved(&mut self, from: OwnedFd) {
         if let Some(Step::Moved(step)) = self.steps.last_mut() {
@@ -211,6 +228,9 @@ impl Step {
             Step::Making { path: at, link } => {
                 format!("make {} /{}\n", escape(link.as_os_str().as_bytes()), path(at))
             }
+            Step::Written { path: at, at: [seconds, nanoseconds, bytes] } => {
+                format!("written {seconds} /{} {nanoseconds} {bytes}\n", path(at))
+            }
             Step::Made { path: at, file: ((major, minor), inode) } => {
                 format!("made {inode} /{} {major} {minor}\n", path(at))
             }
@@ -234,6 +254,10 @@ impl Step {
                 original: number(original)?,
                 own: number(own)? != 0,
             }),
+            [b"written", seconds, at, nanoseconds, bytes] => {
+                let number = |text: &&[u8]| std::str::from_utf8(text).ok()?.parse::<i64>().ok();
+                Step::Written { path: path(at)?, at: [number(seconds)?, number(nanoseconds)?, number(bytes)?] }
+            }
             [b"make", link, at] => Step::Making { path: path(at)?, link: path(link)? },
             [b"made", inode, at, major, minor] => {
                 let device = (number(major)? as u32, number(minor)? as u32);
@@ -259,6 +283,7 @@ mod tests {
             Step::Making { path: path(), link: "".into() },
             Step::Making { path: path(), link: "../a b".into() },
             Step::Made { path: path(), file: ((8, 1), 7) },
+            Step::Written { path: path(), at: [-1, 2, 3] },
         ] {
             let text = step.to_text();
             let read = Step::parse(text.trim_end().as_bytes()).unwrap();

@@ -3,11 +3,11 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AtFlags, readlinkat};
 use nix::mount::MsFlags;
-use nix::sys::stat::{SFlag, fstatat};
+use nix::sys::stat::{SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::info::{holds_any, is_attached, is_shared, mount_point, not_copied};
@@ -52,7 +52,12 @@ pub(super) fn undo(steps: Vec<Step>, root: &Root) -> Vec<String> {
     // mounts that were there before, and are not back
     let mut kept: Vec<u64> = Vec::new();
     let mut busy = Vec::new();
+    // files that others have written to
+    let mut theirs: Vec<PathBuf> = Vec::new();
     for step in rest.into_iter().rev() {
+        if matches!(&step, Step::Made { path, .. } if theirs.contains(path)) {
+            continue;
+        }
         let undone = topmost().and_then(|root| step.undo(&root, &own, &kept));
         match (undone, step) {
             (Ok(()), _) => {}
@@ -64,8 +69,10 @@ pub(super) fn undo(steps: Vec<Step>, root: &Root) -> Vec<String> {
             }
             (Err(_), step) => {
                 left.push(step.to_string());
-                if let Step::Moved(step) = step {
-                    kept.push(step.mount);
+                match step {
+                    Step::Moved(step) => kept.push(step.mount),
+                    Step::Written { path, .. } => theirs.push(path),
+                    _ => {}
                 }
             }
         }
@@ -214,6 +221,7 @@ impl std::fmt::Display for Step {
             Step::Moved(step) => write!(f, "move of {} to {}", shown(&step.from), shown(&step.to)),
             Step::Locked(lock) => write!(f, "lock of {}", shown(&lock.path)),
             Step::Making { path, .. } | Step::Made { path, .. } => f.write_str(&shown(path)),
+            Step::Written { path, .. } => write!(f, "{}, to which others have written", shown(path)),
             Step::Committed => f.write_str("locks"),
         }
     }
@@ -234,6 +242,11 @@ impl Step {
             Step::Made { path, file } => unmake(root, path, |parent, name| {
                 place_at(parent, name).map(|place| (place.device, place.inode) == *file)
             }),
+            Step::Written { path, at } => match root.resolve(path).and_then(fstat) {
+                Ok(stat) if [stat.st_mtime, stat.st_mtime_nsec, stat.st_size] != *at => Err(Errno::ETXTBSY),
+                Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
+                Err(errno) => Err(errno),
+            },
             Step::Locked(_) | Step::Committed => Ok(()),
         }
     }
