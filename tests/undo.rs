@@ -191,6 +191,25 @@ fn killed_at_any_call_it_leaves_what_was_there() {
 }
 
 #[test]
+fn a_plan_whose_tool_is_killed_is_undone_or_done() {
+    // in the arena's own mount namespace, killed after 1, 2, 3, … milliseconds: all 200 mounts are there, or none and no directory
+    let run = arena(
+        "i=0; while [ $i -lt 200 ]; do echo \"none /m$i tmpfs x-mkdir\"; i=$((i+1)); done >/tmp/plan; mkdir /tmp/r; \
+         for ms in $(seq 1 40); do timeout -s KILL 0.$(printf %03d $ms) mount-setup --root /tmp/r --plan /tmp/plan 2>/dev/null; \
+           while pgrep -x mount-setup >/dev/null; do sleep 0.005; done; \
+           n=$(grep -c ' /tmp/r/' /proc/self/mountinfo); d=$(ls /tmp/r | wc -l); echo $n:$d; \
+           [ $n = 0 ] || umount /tmp/r/*; rm -rf /tmp/r/*; done | sort | uniq -c | sed 's/.* //'; rm -r /tmp/*",
+    );
+    let kinds = run.words();
+    assert!(
+        !kinds.is_empty() && kinds.iter().all(|kind| ["0:0", "200:200"].contains(kind)),
+        "{kinds:?} {}",
+        run.stderr
+    );
+    assert!(kinds.contains(&"0:0"), "nothing was killed in time: {kinds:?}");
+}
+
+#[test]
 fn a_plan_whose_worker_is_killed_is_undone() {
     // the tool's own child, killed at one moment and another: its parent undoes what it has done
     let run = arena(

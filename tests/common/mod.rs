@@ -1,11 +1,12 @@
 //! Running the tools as a shell script does, in a world of their own.
 
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// What a script left behind.
 pub(crate) struct Run {
-    #[allow(dead_code, reason = "not every test file needs it")]
     /// Exit status; `None` where a signal ended it.
     pub(crate) code: Option<i32>,
     /// All of it, as text.
@@ -39,7 +40,6 @@ pub(crate) fn tools() -> PathBuf {
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs a script of sh(1) with the tools in PATH, where the caller is. For what changes nothing there.
-#[allow(dead_code, reason = "not every test file needs both")]
 pub(crate) fn sh(script: &str) -> Run {
     let path = format!("{}:{SYSTEM_PATH}", tools().display());
     Command::new("timeout").args(["-k", "1", "60", "/bin/sh", "-c", script]).env("PATH", path).output().unwrap().into()
@@ -49,7 +49,6 @@ pub(crate) fn sh(script: &str) -> Run {
 /// machine has not; own network, pid, ipc, uts and cgroup namespaces; empty /tmp and /run; the tools in /run/tools, the
 /// repository's examples in /run/examples. What then differs from before, in links, addresses, routes, mounts, processes,
 /// files, makes the run fail, since the tools must leave nothing behind.
-#[allow(dead_code, reason = "not every test file needs both")]
 pub(crate) fn arena(script: &str) -> Run {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     Command::new("timeout")

@@ -123,8 +123,7 @@ fn take_turn(ending: &Ending) -> Result<Option<Flock<File>>, Error> {
             Err((again, Errno::EAGAIN)) => namespace = again,
             Err(_) => return Ok(None),
         }
-        std::thread::sleep(Duration::from_millis(5));
-        if ending.asked()?.is_some() {
+        if ending.sleep(Duration::from_millis(5)).is_err() {
             return Ok(None);
         }
     }

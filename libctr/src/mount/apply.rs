@@ -34,8 +34,8 @@ impl Plan {
         self.carry_out(root, Journal::default(), || true)
     }
 
-    /// As [`Plan::apply`], as long as `go_on` says so, which is asked before each line, after the last, and while the locks are put:
-    /// else what was done is undone. All of it is written down in `record`.
+    /// As [`Plan::apply`], as long as `go_on` says so, which is asked before each line, after the last, and while the locks are
+    /// put: else what was done is undone. All of it is written down in `record`.
     ///
     /// # Errors
     /// As [`Plan::apply`]. ECANCELED: `go_on` said no.
@@ -47,36 +47,23 @@ impl Plan {
         let before = root.clone();
         let canceled = || Error::new("carry out plan", "", Errno::ECANCELED);
         let mut work = || {
+            let go_on = || if go_on() { Ok(()) } else { Err(canceled()) };
             let mut locks = Locks::default();
-            let mut propagated = Vec::new();
             for line in &self.lines {
-                let done = match (go_on(), &line.op) {
-                    (false, _) => Err(canceled()),
-                    (true, Op::Lock) => locks.add(line, &before, root),
-                    (true, Op::Propagation(how)) => {
-                        line.propagate(*how, root).map(|mount| propagated.push((line, mount)))
+                let carry_out = |()| match &line.op {
+                    Op::Lock => locks.add(line, &before, root),
+                    Op::Propagation(how) => {
+                        let mount = line.propagate(*how, root)?;
+                        locks.propagated(line, *how, mount);
+                        Ok(())
                     }
-                    (true, _) => line.carry_out(&before, root, &mut journal),
+                    _ => line.carry_out(&before, root, &mut journal),
                 };
-                done.map_err(|error| error.with_place(&line.place))?;
+                go_on().and_then(carry_out).map_err(|error| error.with_place(&line.place))?;
             }
-            if !go_on() {
-                return Err(canceled());
-            }
-            let is = |line: &Line, root: &Root| {
-                line.mounted(root).and_then(|mounted| Ok(place(mounted).context("stat", "")?.mount))
-            };
-            propagated.retain(|(line, mount)| is(line, root).is_ok_and(|now| now == *mount));
-            locks.put(&before, root, &mut journal, &|| if go_on() { Ok(()) } else { Err(canceled()) })?;
-            // the copies are private
-            for (line, mount) in propagated {
-                if let Op::Propagation(how) = line.op
-                    && is(line, root)? != mount
-                {
-                    line.propagate(how, root).map_err(|error| error.with_place(&line.place))?;
-                }
-            }
-            if go_on() { Ok(()) } else { Err(canceled()) }
+            go_on()?;
+            locks.put(&before, root, &mut journal, &go_on)?;
+            go_on()
         };
         work().map_err(|error| {
             let error = journal.undo(&before, error);
@@ -241,7 +228,7 @@ impl Line {
     }
 
     /// Changes the propagation of what is mounted at the target; returns which mount that is.
-    fn propagate(&self, how: MsFlags, root: &Root) -> Result<u64> {
+    pub(super) fn propagate(&self, how: MsFlags, root: &Root) -> Result<u64> {
         let mounted = self.mounted(root)?;
         propagate(&mounted, how).context("change propagation of", shown(&self.target)).map_err(explain_mount_point)?;
         Ok(place(mounted).context("stat", shown(&self.target))?.mount)

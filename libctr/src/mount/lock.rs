@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
 
 use super::apply::{NO_MOUNT_POINT, explain_mount_point, is_directory};
@@ -18,9 +19,13 @@ use super::tree::{Tree, detach};
 use crate::error::{Context, Errno, Error, Result, show};
 use crate::sys::mount::{Place, place};
 
-/// The mounts that lines of a plan want locked.
+/// The mounts that lines of a plan want locked, and what their copies are to have like them.
 #[derive(Default)]
-pub(super) struct Locks<'a>(Vec<Wanted<'a>>);
+pub(super) struct Locks<'a> {
+    wanted: Vec<Wanted<'a>>,
+    /// Changes of propagation, each with the mount that it was for.
+    propagated: Vec<(&'a Line, MsFlags, u64)>,
+}
 
 struct Wanted<'a> {
     line: &'a Line,
@@ -49,10 +54,15 @@ impl<'a> Locks<'a> {
                 .with_reason("it is the root of this process, which would not see what is mounted over it")
                 .with_hint("name another directory with --root, and pivot to that"));
         }
-        if self.0.iter().all(|other| other.at != at) {
-            self.0.push(Wanted { line, at });
+        if self.wanted.iter().all(|other| other.at != at) {
+            self.wanted.push(Wanted { line, at });
         }
         Ok(())
+    }
+
+    /// `line` has changed the propagation of `mount`.
+    pub(super) fn propagated(&mut self, line: &'a Line, how: MsFlags, mount: u64) {
+        self.propagated.push((line, how, mount));
     }
 
     /// Puts the copies in their places: all of them, or the originals are still there for the journal to undo what is in them,
@@ -64,26 +74,30 @@ impl<'a> Locks<'a> {
         journal: &mut Journal<'_>,
         go_on: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
-        if self.0.is_empty() {
+        if self.wanted.is_empty() {
             return Ok(());
         }
         // what is in the root is locked with it
-        if let Some(whole) = self.0.iter().rposition(|wanted| wanted.at == root.place()) {
-            self.0 = vec![self.0.swap_remove(whole)];
+        if let Some(whole) = self.wanted.iter().rposition(|wanted| wanted.at == root.place()) {
+            self.wanted = vec![self.wanted.swap_remove(whole)];
         }
         // an inner one is put back before the outer one is copied to be put back
-        self.0.sort_by_key(|wanted| Reverse(wanted.line.target.components().count()));
+        self.wanted.sort_by_key(|wanted| Reverse(wanted.line.target.components().count()));
+        let mount_at = |line: &Line, root: &Root| -> Result<u64> {
+            Ok(place(line.mounted(root)?).context("stat", shown(&line.target))?.mount)
+        };
+        // what later lines have mounted there is not what was meant
+        self.propagated.retain(|(line, _, mount)| mount_at(line, root).is_ok_and(|now| now == *mount));
         let at_line = |line: &'a Line| move |error: Error| error.with_place(&line.place);
         let copy = |wanted: &Wanted<'a>| wanted.copy(root).map_err(at_line(wanted.line));
-        let copies = self.0.iter().map(copy).collect::<Result<Vec<_>>>()?;
+        let copies = self.wanted.iter().map(copy).collect::<Result<Vec<_>>>()?;
         let (mut beneath, mut instead) = (Vec::new(), Vec::new());
         for copy in copies {
             let line = copy.line;
             let on_root = copy.at == root.place();
-            // below the copy of the root that the plan began with, the original goes with the old root
-            if on_root && copy.at == first.place() {
-                line.attach(copy.copy, Rc::new(copy.original), root, journal).map_err(at_line(line))?;
-            } else if copy.put_beneath(journal).map_err(at_line(line))? {
+            // the root that the plan began with stays below its copy, and goes when the old root does
+            let goes = !(on_root && copy.at == first.place());
+            if goes && copy.put_beneath(journal).map_err(at_line(line))? {
                 if on_root {
                     let copy = copy.copy.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE);
                     *root = copy.and_then(|copy| root.at(copy)).context("open root", "")?;
@@ -100,7 +114,14 @@ impl<'a> Locks<'a> {
             copy.replace(root, journal).map_err(at_line(copy.line))?;
         }
         journal.commit();
-        beneath.iter().try_for_each(|copy| copy.detach_original().map_err(at_line(copy.line)))
+        beneath.iter().try_for_each(|copy| copy.detach_original().map_err(at_line(copy.line)))?;
+        // the copies are private
+        for (line, how, mount) in self.propagated {
+            if mount_at(line, root)? != mount {
+                line.propagate(how, root).map_err(at_line(line))?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -52,7 +52,8 @@ impl Veth {
 
     /// Makes the pair: the host end in the transaction's network namespace, the peer born in `netns`, where it never had
     /// another name or was seen elsewhere. Both ends are down. A veth of the host end's name whose peer's network namespace has
-    /// ended, or does so within 200 ms, and which the kernel has not deleted yet, is deleted first, if this is the first step of the transaction.
+    /// ended, or does so within 200 ms, and which the kernel has not deleted yet, is deleted first, if this is the first step of
+    /// the transaction.
     ///
     /// # Errors
     /// EEXIST: one of the names is taken; the message says which. EPERM: CAP_NET_ADMIN is missing over one of the network
@@ -117,7 +118,6 @@ fn await_end(socket: &mut Socket, name: &InterfaceName) -> bool {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::net::tests::{in_new_netns, name, new_netns};
     use crate::net::{Change, LinkKind};

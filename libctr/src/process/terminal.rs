@@ -155,8 +155,8 @@ impl Relay<'_> {
         ]
     }
 
-    /// Passes on what is there, once in each direction, so that neither keeps the other, or a signal, waiting; `input` and `output`: whether the
-    /// caller's descriptors 0 and 1 are ready. Returns how much more the terminal had to say; `None`:
+    /// Passes on what is there, once in each direction, so that neither keeps the other, or a signal, waiting; `input` and
+    /// `output`: whether the caller's descriptors 0 and 1 are ready. Returns how much more the terminal had to say; `None`:
     /// nothing, and all of it is said.
     pub(super) fn pass(&mut self, input: bool, output: bool) -> Option<usize> {
         let mut buffer = [0; 4096];

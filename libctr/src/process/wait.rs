@@ -58,8 +58,9 @@ pub(super) fn wait(child: &Child) -> Result<Ended> {
 /// there is a `terminal`, what comes from descriptor 0 and what the terminal says to descriptor 1 is passed on.
 ///
 /// Signals are blocked from before `start` until the end, so none is lost and none kills the waiter (SIGKILL and SIGSTOP
-/// excepted, which cannot be caught). Not sent on are those that this process ignores, those that are about this process itself, SIGCHLD, SIGTTIN, SIGTTOU and
-/// SIGTSTP, and those from the terminal where the child is in the same process group, which has got them too.
+/// excepted, which cannot be caught). Not sent on are those that this process ignores; those that are about this process itself,
+/// SIGCHLD, SIGTTIN, SIGTTOU and SIGTSTP; and those from the terminal where the child is in the same process group, which has
+/// got them too.
 ///
 /// # Errors
 /// Those of `start`, of signalfd(2) and of waitid(2).
@@ -77,7 +78,7 @@ pub fn forward_and_wait(terminal: Option<&Terminal>, start: impl FnOnce() -> Res
         .context("make signalfd", "")?;
     let child = start()?;
     let mut relay = terminal.map(Relay::new);
-    // what a terminal can hold is still said when the child has ended; if that was asked for nobody waits long for who does not read
+    // what a terminal can hold is still said when the child has ended; if that was asked for, nobody waits long for a reader
     let (mut ended, mut asked_to_end, mut last_words) = (false, false, 1_usize << 16);
     loop {
         let input = stdin();

@@ -127,8 +127,8 @@ pub struct Place {
     pub device: (u32, u32),
     /// Its inode.
     pub inode: u64,
-    /// The mount: a number that no other mount ever has, where [`number_in_mountinfo`] can be asked about it (Linux 6.8, and no filter
-    /// forbids that); else the one in `/proc/PID/mountinfo`.
+    /// The mount: a number that no other mount ever has, where [`number_in_mountinfo`] can be asked about it (Linux 6.8, and no
+    /// filter forbids that); else the one in `/proc/PID/mountinfo`.
     pub mount: u64,
     /// Whether it is the root of that mount.
     pub is_root: bool,
@@ -178,8 +178,8 @@ pub fn mount_id(fd: impl AsFd) -> nix::Result<u64> {
     stat(fd, c"", libc::STATX_MNT_ID).map(|stat| stat.stx_mnt_id)
 }
 
-/// Which number `/proc/self/mountinfo` has for a mount that [`place`] has another one for (Linux 6.8); `None` where it is not attached in
-/// the caller's mount namespace.
+/// Which number `/proc/self/mountinfo` has for a mount that [`place`] has another one for (Linux 6.8); `None` where it is not
+/// attached in the caller's mount namespace.
 ///
 /// # Errors
 /// ENOSYS, EPERM: older than 6.8, or a filter forbids it. Others of statmount(2).
