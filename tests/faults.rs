@@ -11,7 +11,7 @@ use common::arena;
 fn killed_everywhere(before: &str, command: &str, check: &str, after: &str) -> usize {
     let run = arena(&format!(
         "{before}
-         run() {{ strace=\"strace -f -qq $*\"; timeout 20 {command} >/tmp/out 2>&1; }}
+         run() {{ strace=\"strace -f -qq $*\"; timeout 60 {command} >/tmp/out 2>&1; }}
          run -o /tmp/trace || cat /tmp/out; {check} true; killed=0
          sed -nE 's/^([0-9]+ +)?([a-z0-9_]+)\\(.*/\\2/p' /tmp/trace | sort | uniq -c >/tmp/calls
          while read -r count name; do

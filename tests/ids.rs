@@ -315,7 +315,7 @@ fn who_cannot_be_looked_at_keeps_its_range() {
         ("sleep 60", "unshare -T --boottime 1000 --fork idmap-alloc --count 10"),
     ] {
         let run = arena(&format!(
-            "{REGISTRY} {holder} & sleep 0.3; idmap-alloc --count 10 --process $! >/tmp/out; {{ {alloc}; }} >>/tmp/out 2>/tmp/err; sort /tmp/out | uniq -d; \
+            "{REGISTRY} {holder} & while grep -qxE 'sh|setpriv|unshare' /proc/$!/comm; do :; done; sleep 0.2; idmap-alloc --count 10 --process $! >/tmp/out; {{ {alloc}; }} >>/tmp/out 2>/tmp/err; sort /tmp/out | uniq -d; \
              idmap-alloc --list | grep -c pid:$!: ; kill $!; wait 2>/dev/null; idmap-alloc --list | grep -c pid:; rm -r /tmp/*"
         ));
         assert_eq!(run.words(), ["1", "0"], "{holder} {alloc}: {}", run.stderr);
@@ -390,13 +390,13 @@ fn a_name_is_not_taken_from_its_holder() {
 fn what_is_in_the_way_of_a_registry_is_named() {
     let run = arena(&format!(
         "{REGISTRY} mkdir -p /tmp/ids; for what in 'mkfifo /tmp/ids/ranges' 'mkdir /tmp/ids/ranges' 'mkfifo /tmp/ids/lock' 'mkdir /tmp/ids/lock' \
-           'mkdir /tmp/ids/ranges.new'; do rm -rf /tmp/ids/*; $what; timeout 5 idmap-alloc --count 5; echo $?; done; rm -rf /tmp/ids/*; \
-         mkfifo /tmp/ids/ranges.new; timeout 5 idmap-alloc --count 5; idmap-alloc --registry '' --list; echo $?; \
+           'mkdir /tmp/ids/ranges.new'; do rm -rf /tmp/ids/*; $what; timeout 60 idmap-alloc --count 5; echo $?; done; rm -rf /tmp/ids/*; \
+         mkfifo /tmp/ids/ranges.new; timeout 60 idmap-alloc --count 5; idmap-alloc --registry '' --list; echo $?; \
          IDMAP_POOL=$(printf '\\377') idmap-alloc --count 1; echo $?; \
          idmap-alloc --count 5 --pool 500000:10; idmap-alloc --release 1879048192:5 --release 500005:5; echo $?; \
          idmap-alloc --release 1879048192:5 --release 1879048192:5; echo $?; idmap-alloc --list | wc -l; \
          idmap-alloc --count 6 >/dev/full; echo $?; idmap-alloc --list | wc -l; \
-         (flock 9; exec sleep 60) 9>/tmp/ids/lock & sleep 0.2; timeout 20 idmap-alloc --list; echo $?; kill $!; rm -r /tmp/*"
+         (flock 9; exec sleep 60) 9>/tmp/ids/lock & while flock -n /tmp/ids/lock true; do sleep 0.01; done; timeout 60 idmap-alloc --list; echo $?; kill $!; rm -r /tmp/*"
     ));
     let expected = "1 1 1 1 1 0:1879048192:5 2 2 0:500000:5 1 1 2 1 2 1";
     assert_eq!(run.words().join(" "), expected, "{}", run.stderr);

@@ -178,7 +178,7 @@ const HOST: &str = r#"
     }
     # the kernel makes the routes of an IPv6 address a moment after it
     same() {
-        for try in 1 2 3 4 5 6 7 8 9 10; do view >/run/after.txt; cmp -s /run/before.txt /run/after.txt && return; sleep 0.2; done
+        for try in $(seq 50); do view >/run/after.txt; cmp -s /run/before.txt /run/after.txt && return; sleep 0.2; done
         diff /run/before.txt /run/after.txt
     }
     ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up
@@ -376,7 +376,7 @@ fn answers_that_are_lost_cut_or_malformed_leave_nothing_or_all() {
         r#"touch /run/x; unshare -n mount --bind /proc/self/ns/net /run/x; ip link add old type bridge
         for fault in error=ENOBUFS error=EINTR retval=0 retval=8 retval=20 retval=70000 poke_exit=@arg2=ffffffffffffffffffffffffffffffffffffffff; do
             for when in 1 2 1+ 2+ 5+; do
-                timeout 5 strace -qq -o /run/trace -e trace=recvfrom -e inject=recvfrom:$fault:when=$when veth-create --host v0 --peer e0 --netns /run/x \
+                timeout 60 strace -qq -o /run/trace -e trace=recvfrom -e inject=recvfrom:$fault:when=$when veth-create --host v0 --peer e0 --netns /run/x \
                     --host-addr 10.0.0.1/24 --host-addr 2001:db8::1/64 --route 10.7.0.0/16 --up 2>/dev/null
                 echo "$? $(ip -o link show v0 2>/dev/null | wc -l) $(nsenter --net=/run/x ip -o link show e0 2>/dev/null | wc -l)"
                 ip link del v0 2>/dev/null
@@ -470,7 +470,7 @@ fn neighbours_in_the_tree_of_links_may_have_any_name() {
         for args in '--link v1 --mtu 1000' '--link v0 --mtu 1000' '--link v0 --nomaster' '--sysctl net.ipv6.conf.all.forwarding=1' '--sysctl net.ipv6.conf.all.disable_ipv6=1'; do
             net-setup $args --route 10.99.0.0/16=203.0.113.1,dev=v0 2>/tmp/said && echo "WORKED: $args"
             grep hint: /tmp/said;
-            for try in 1 2 3 4 5 6 7 8 9 10; do view >/tmp/after; cmp -s /tmp/before /tmp/after && break; sleep 0.2; done
+            for try in $(seq 50); do view >/tmp/after; cmp -s /tmp/before /tmp/after && break; sleep 0.2; done
             diff /tmp/before /tmp/after || echo "DIFFERS: $args"
         done
         ip link del v0; ip link del brü; rm /tmp/before /tmp/after /tmp/said"#,

@@ -81,8 +81,9 @@ fn a_container_gets_nothing_from_who_opens_its_files() {
         r#"inside() { ns-enter --ns user=fd:21,mnt=fd:20 -- "$@"; }
         inside sh -c 'mount -t tmpfs x /mnt; mkfifo /mnt/f'
         fd-open --file /mnt/f=F,mntns=fd:20 -- true & p=$!
-        # the first child finds that it needs a second one
-        sleep 0.4; c=$(cat /proc/$p/task/$p/children)
+        # the first child finds that it needs a second one, which stays
+        child() { cat /proc/$p/task/$p/children; }
+        until c=$(child); sleep 0.4; [ -n "$c" ] && [ "$c" = "$(child)" ]; do :; done
         for n in 0 9 20; do
             inside fd-open --of-process ${c% }:$n=S -- sh -c 'cat <&$OPENFD_S'
         done
@@ -295,7 +296,7 @@ fn processes_and_what_descriptors_tell() {
 #[test]
 fn what_waits_for_a_fifo_has_made_nothing_yet() {
     let run = arena(
-        "mkfifo /tmp/f; timeout -s TERM 0.3 fd-open --unix /tmp/s=S --file /tmp/f=F -- true; echo $?; ls /tmp; rm /tmp/f",
+        "mkfifo /tmp/f; timeout -s TERM 0.5 fd-open --unix /tmp/s=S --file /tmp/f=F -- true; echo $?; ls /tmp; rm /tmp/f",
     );
     assert_eq!(run.words(), ["124", "f"], "{}", run.stderr);
 }

@@ -41,7 +41,7 @@ fn without_a_command_it_reports() {
 #[test]
 fn both_families_arrive_both_ways() {
     // a refusal is an answer: somebody is there, who has no such service
-    let knock = "knock() { timeout 5 bash -c \"echo >/dev/tcp/$1/9\" 2>&1 | grep -m1 -o refused; };";
+    let knock = "knock() { timeout 60 bash -c \"echo >/dev/tcp/$1/9\" 2>&1 | grep -m1 -o refused; };";
     let inside = format!("{knock} knock 10.173.0.1; knock fd17:3::1; echo up; sleep 60");
     let run = arena(&format!(
         "export TOOLS=/run/tools; {knock} mkfifo /tmp/out; /run/examples/container.sh /bin/sh -c '{inside}' >/tmp/out & \
@@ -55,8 +55,8 @@ fn both_families_arrive_both_ways() {
 fn the_peer_is_born_inside() {
     // a listener on the host hears of every link that is there, for however short
     let run = template(
-        "ip monitor link >/tmp/links & sleep 0.3;",
-        "/bin/sh -c 'cut -d: -f1 /proc/net/dev | tail -n +3'; sleep 0.3; kill $!; wait $! 2>/dev/null; grep -c eth0 /tmp/links; \
+        "ip monitor link >/tmp/links & m=$!; until [ -s /tmp/links ]; do ip link set lo mtu 65535; ip link set lo mtu 65536; sleep 0.01; done;",
+        "/bin/sh -c 'cut -d: -f1 /proc/net/dev | tail -n +3'; ip link set lo mtu 65000; until grep -q 65000 /tmp/links; do sleep 0.01; done; kill $m; wait $m 2>/dev/null; grep -c eth0 /tmp/links; \
          grep -c ve-box /tmp/links >/dev/null && echo heard; rm /tmp/links",
     );
     assert_eq!(run.words(), ["lo", "eth0", "0", "heard"], "{} {}", run.stdout, run.stderr);

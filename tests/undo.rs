@@ -112,7 +112,7 @@ fn what_has_come_to_its_locks_is_done_or_undone() {
         "cd /tmp; mkdir r; for how in move_mount:delay_exit=200000:when=3 umount2:delay_exit=200000 umount2:delay_enter=200000; do for signal in TERM KILL; do \
            mount -t tmpfs r r; mount --make-private r; mkdir r/x; mount -t tmpfs user r/x; echo precious >r/x/f; \
            strace -f -o /dev/null -e inject=$how mount-setup --root r -e 'p /p tmpfs x-mkdir' -e 'none /p/x dir' -e '/x /p/x move' -e 'none /p/x lock' -e 'none /p lock' 2>>/run/err & \
-           s=$!; sleep 0.1; m=$(cat /proc/$s/task/$s/children); [ $signal = TERM ] || m=$(cat /proc/${m% }/task/${m% }/children); kill -$signal ${m% }; wait $s; \
+           s=$!; until m=$(pgrep -x mount-setup -P $s) && w=$(pgrep -P $m); do :; done; sleep 0.1; [ $signal = TERM ] || m=$w; kill -$signal $m; wait $s; \
            cat r/x/f r/p/x/f 2>/dev/null; grep -c ' - tmpfs user' /proc/self/mountinfo; umount -l r; done; done; rm -r r; cat /run/err >&2; rm /run/err",
     );
     assert_eq!(run.stdout, "precious\n1\n".repeat(6), "{}", run.stderr);
@@ -122,12 +122,12 @@ fn what_has_come_to_its_locks_is_done_or_undone() {
 fn what_is_in_the_way_of_undoing_goes_first() {
     // the tool itself is killed while its child locks; a directory that a locked copy is mounted on; a link whose maker is killed
     let run = arena(
-        "cd /tmp; mkdir r; strace -f -o /dev/null -e trace=unshare -e inject=unshare:delay_enter=300000 mount-setup --root r -e 'none / rootfs' & s=$!; \
-         sleep 0.15; kill -KILL $(pgrep -x mount-setup -P $s); while pgrep -x mount-setup >/run/out; do sleep 0.01; done; wait $s; grep -c ' /tmp/r ' /proc/self/mountinfo; \
+        "cd /tmp; mkdir r; strace -f -o /dev/null -e trace=unshare -e inject=unshare:delay_enter=500000 mount-setup --root r -e 'none / rootfs' & s=$!; \
+         until m=$(pgrep -x mount-setup -P $s) && pgrep -P $m >/run/out; do :; done; sleep 0.1; kill -KILL $m; while pgrep -x mount-setup >/run/out; do sleep 0.01; done; wait $s; grep -c ' /tmp/r ' /proc/self/mountinfo; \
          mkdir r/a r/c; mount -t tmpfs old r/a; strace -f -o /dev/null -e inject=move_mount:error=EPERM:when=4 mount-setup --root r \
            -e 'none /a/new/x/y tmpfs x-mkdir' -e 'none /c tmpfs' -e 'none /a lock' -e 'none /c lock' 2>/run/out; grep undone /run/out; ls r/a; umount r/a; \
-         strace -f -o /dev/null -e inject=symlinkat:delay_exit=300000 mount-setup --root r -e 'some/where /l symlink' 2>/run/out & s=$!; sleep 0.15; \
-         m=$(pgrep -x mount-setup -P $s); kill -KILL $(pgrep -P $m); wait $s; ls -A r; cat /run/out >&2; rm -r r /run/out",
+         strace -f -o /dev/null -e inject=symlinkat:delay_exit=1000000 mount-setup --root r -e 'some/where /l symlink' 2>/run/out & s=$!; \
+         until [ -L r/l ]; do :; done; m=$(pgrep -x mount-setup -P $s); kill -KILL $(pgrep -P $m); wait $s; ls -A r; cat /run/out >&2; rm -r r /run/out",
     );
     assert_eq!(run.words(), ["0", "a", "c"], "{}", run.stderr);
     assert!(run.stderr.contains("it died of signal 9; what it had done is undone (ECANCELED)"), "{}", run.stderr);

@@ -39,10 +39,18 @@ pub(crate) fn tools() -> PathBuf {
 
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Seconds until a script counts as hanging: many times what the longest takes, as other tests and programs run beside it.
+const PATIENCE: &str = "300";
+
 /// Runs a script of sh(1) with the tools in PATH, where the caller is. For what changes nothing there.
 pub(crate) fn sh(script: &str) -> Run {
     let path = format!("{}:{SYSTEM_PATH}", tools().display());
-    Command::new("timeout").args(["-k", "1", "60", "/bin/sh", "-c", script]).env("PATH", path).output().unwrap().into()
+    Command::new("timeout")
+        .args(["-k", "1", PATIENCE, "/bin/sh", "-c", script])
+        .env("PATH", path)
+        .output()
+        .unwrap()
+        .into()
 }
 
 /// Runs a script of sh(1) as root of an arena: own mount namespace with *shared* propagation, as most hosts have it and this
@@ -55,7 +63,7 @@ pub(crate) fn arena(script: &str) -> Run {
         .args([
             "-k",
             "1",
-            "60",
+            PATIENCE,
             "unshare",
             "-m",
             "-n",
@@ -107,7 +115,7 @@ code=$?
 tries=0
 while snapshot /run/after; ! difference=$(diff -r /run/before /run/after); do
     tries=$((tries + 1))
-    if [ $tries = 100 ]; then
+    if [ $tries = 500 ]; then
         echo "LEFT BEHIND: $difference" >&2
         exit 99
     fi
