@@ -48,8 +48,8 @@ impl NewRoot {
         NewRoot::checked(dir, path, false)
     }
 
-    /// The same for a directory that need not be a mount point: one that is none will be bind-mounted onto itself, with all that is
-    /// mounted below it, in a [copy](NewRoot::in_copy) of the mount namespace. Nothing of it is left in this one.
+    /// The same for a directory that need not be a mount point: one that is none will be bind-mounted onto itself, with all
+    /// that is mounted below it, in a [copy](NewRoot::in_copy) of the mount namespace. Nothing of it is left in this one.
     ///
     /// # Errors
     /// Those of [`NewRoot::open`].
@@ -70,9 +70,9 @@ impl NewRoot {
         self.to_bind
     }
 
-    /// The same directory in a copy of the mount namespace, as a child has it that was made with `CLONE_NEWNS`: for when others are
-    /// in this one, all of whose roots would change, or it is to be [bound](NewRoot::bind). The working directory, which must be this
-    /// one, leads there. Allocates nothing.
+    /// The same directory in a copy of the mount namespace, as a child has it that was made with `CLONE_NEWNS`: for when others
+    /// are in this one, all of whose roots would change, or it is to be [bound](NewRoot::bind). The working directory, which
+    /// must be this one, leads there. Allocates nothing.
     ///
     /// # Errors
     /// ESTALE: the working directory is another one. Those of openat(2), of open_tree(2).

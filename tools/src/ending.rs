@@ -65,8 +65,8 @@ impl Ending {
         Err(Error::new("configure network", "", Errno::ECANCELED).with_reason(format!("{name} came before the end")))
     }
 
-    /// Keeps what a transaction did if it is done, undoes it otherwise; where a signal was the reason, the process says so, and ends
-    /// of it. One that comes now is too late: they stay blocked.
+    /// Keeps what a transaction did if it is done, undoes it otherwise; where a signal was the reason, the process says so, and
+    /// ends of it. One that comes now is too late: they stay blocked.
     pub(crate) fn decide(
         self,
         tool: &str,

@@ -10,8 +10,8 @@ use libctr::sys::fd::duplicate;
 
 use crate::cli::{Chain, Failure, Tool, become_program, require, usage};
 
-/// Opens sockets, files and devices, also in other namespaces, pidfds, and descriptors of other processes, and executes PROGRAM with
-/// them; OPENFD_NAME variables say their numbers. PROGRAM stays in the caller's namespaces.
+/// Opens sockets, files and devices, also in other namespaces, pidfds, and descriptors of other processes, and executes PROGRAM
+/// with them; OPENFD_NAME variables say their numbers. PROGRAM stays in the caller's namespaces.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),

@@ -63,8 +63,8 @@ pub struct PivotInit {
     /// do not wait: end as soon as INIT runs, and let it outlive this tool
     #[argh(switch)]
     detach: bool,
-    /// write the number of process 1, as seen from here, to this file while it runs; it stays with --detach, and where this tool is
-    /// killed by SIGKILL
+    /// write the number of process 1, as seen from here, to this file while it runs; it stays with --detach, and where this
+    /// tool is killed by SIGKILL
     #[argh(option, arg_name = "FILE")]
     pid_file: Option<PathBuf>,
     /// write to this descriptor a line of JSON when INIT has started, and another when it has ended

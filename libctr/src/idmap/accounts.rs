@@ -62,8 +62,8 @@ pub(super) fn taken() -> Result<Vec<IdRange>> {
     Ok(ranges)
 }
 
-/// A number as the C library reads it, which newuidmap(1) and others use; in /etc/subuid and /etc/subgid `any_base`: `0x` begins a
-/// hexadecimal one, `0` an octal one.
+/// A number as the C library reads it, which newuidmap(1) and others use; in /etc/subuid and /etc/subgid `any_base`: `0x`
+/// begins a hexadecimal one, `0` an octal one.
 fn as_c(field: &[u8], any_base: bool) -> Option<u32> {
     let text = str::from_utf8(field).ok()?.trim_start();
     let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));

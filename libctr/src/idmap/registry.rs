@@ -30,9 +30,9 @@ pub struct Entry {
 
 /// A directory that says which ranges are given out. Any number of processes may use it at once.
 ///
-/// All of it is the file `ranges`, one range a line, which is replaced as a whole while the file `lock` is locked with flock(2).
-/// Its last line counts the others and sums up their bytes: what was cut off or written over is refused, and no range is given out from it.
-/// A process that is killed at any moment leaves the file as it was before or after.
+/// All of it is the file `ranges`, one range a line, which is replaced as a whole while the file `lock` is locked with
+/// flock(2). Its last line counts the others and sums up their bytes: what was cut off or written over is refused, and no range
+/// is given out from it. A process that is killed at any moment leaves the file as it was before or after.
 ///
 /// ```
 /// use libctr::idmap::{Holder, Pool, Registry};

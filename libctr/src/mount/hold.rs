@@ -51,8 +51,8 @@ impl Held {
         Held::new(name, What::Bind(path), recursive, given)
     }
 
-    /// `FILE=NAME[,OPTIONS]`: a squashfs, erofs or ext4 image, read-only, and nodev unless `dev` is given. Its type is found from its
-    /// superblock.
+    /// `FILE=NAME[,OPTIONS]`: a squashfs, erofs or ext4 image, read-only, and nodev unless `dev` is given. Its type is found
+    /// from its superblock.
     ///
     /// # Errors
     /// As [`Held::bind`].

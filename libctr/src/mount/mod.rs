@@ -1,7 +1,8 @@
 //! Mounts: detached trees, paths below a root, and plans that put one on the other.
 //!
-//! A [`Tree`] is held by descriptor and attached nowhere; a [`Root`] finds the place for it without ever leaving a directory;
-//! a [`Plan`] is a text that says what goes where; a [`Held`] says what is to be opened on the host. See mount_namespaces(7), mount_setattr(2), openat2(2).
+//! A [`Tree`] is held by descriptor and attached nowhere; a [`Root`] finds the place for it without ever leaving a directory; a
+//! [`Plan`] is a text that says what goes where; a [`Held`] says what is to be opened on the host. See mount_namespaces(7),
+//! mount_setattr(2), openat2(2).
 //!
 //! ```no_run
 //! use libctr::mount::{Plan, Root};

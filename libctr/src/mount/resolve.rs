@@ -144,8 +144,8 @@ impl Root {
         Ok(here)
     }
 
-    /// Opens the directory `path` below the root, and says whether it was made, making it and its missing parents with `mode`. Every one is made on the
-    /// descriptor of its parent; what was made is added to the journal.
+    /// Opens the directory `path` below the root, and says whether it was made, making it and its missing parents with `mode`.
+    /// Every one is made on the descriptor of its parent; what was made is added to the journal.
     pub(super) fn make_dir(&self, path: &Path, mode: Mode, journal: &mut Journal<'_>) -> Result<(Rc<OwnedFd>, bool)> {
         let mut here = Rc::clone(&self.dir);
         let mut walked = PathBuf::new();

@@ -295,8 +295,8 @@ impl Tree {
     /// of the root of what is mounted there.
     ///
     /// # Errors
-    /// ENOTDIR: one is a directory, the other is not. EINVAL: `target` is in another mount namespace. EPERM: no CAP_SYS_ADMIN over
-    /// the mount namespace.
+    /// ENOTDIR: one is a directory, the other is not. EINVAL: `target` is in another mount namespace. EPERM: no CAP_SYS_ADMIN
+    /// over the mount namespace.
     #[doc(alias = "move_mount")]
     pub fn attach(&self, target: impl AsFd) -> nix::Result<()> {
         move_mount(&self.fd, c"", target, c"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)?;

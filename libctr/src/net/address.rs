@@ -57,8 +57,8 @@ impl Address {
 }
 
 /// How an interface is to have an address:
-/// `ADDR/LEN[,nodad][,scope=global|link|host|N][,peer=ADDR][,broadcast=ADDR|none][,lifetime=SECONDS[:SECONDS]]`, as in ip-address(8).
-/// `nodad` is for IPv6, `scope` and `broadcast` for IPv4.
+/// `ADDR/LEN[,nodad][,scope=global|link|host|N][,peer=ADDR][,broadcast=ADDR|none][,lifetime=SECONDS[:SECONDS]]`, as in
+/// ip-address(8). `nodad` is for IPv6, `scope` and `broadcast` for IPv4.
 ///
 /// ```
 /// use libctr::net::Assignment;

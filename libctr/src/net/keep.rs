@@ -1,8 +1,8 @@
 //! [`Kept`]: what a change can cost a link besides, remembered before it and given back after it has been undone.
 //!
-//! A link that goes down loses its routes, its IPv6 addresses and neighbours; another hardware address costs the neighbours, an MTU
-//! below 1280 all of IPv6, another master the settings of the port, another network namespace everything. The messages in which
-//! the kernel lists what a link has are those that make it again.
+//! A link that goes down loses its routes, its IPv6 addresses and neighbours; another hardware address costs the neighbours, an
+//! MTU below 1280 all of IPv6, another master the settings of the port, another network namespace everything. The messages in
+//! which the kernel lists what a link has are those that make it again.
 
 use std::net::IpAddr;
 
@@ -150,8 +150,8 @@ impl Kept {
     }
 }
 
-/// Restores a setting; what changes by that is what the links are to have from then on, since they may have been looked at after it
-/// was set.
+/// Restores a setting; what changes by that is what the links are to have from then on, since they may have been looked at
+/// after it was set.
 pub(super) fn restoring(all: &mut [Kept], socket: &mut Socket, restore: impl FnOnce() -> Result<()>) -> Result<()> {
     let look = |all: &[Kept], socket: &mut Socket| -> Vec<Settings> {
         let settings = |kept: &Kept| now(socket, kept.index()?).ok().map(|(_, settings)| settings);

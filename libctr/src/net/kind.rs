@@ -96,8 +96,8 @@ impl LinkKind {
         transaction.run(&[request])
     }
 
-    /// Makes a link of this kind in another network namespace; its parent is in the transaction's. `there` is a socket in that one,
-    /// without which it is not taken back with the transaction.
+    /// Makes a link of this kind in another network namespace; its parent is in the transaction's. `there` is a socket in that
+    /// one, without which it is not taken back with the transaction.
     ///
     /// # Errors
     /// As [`LinkKind::create`]. EINVAL: a tun or tap device, which is made where it is.

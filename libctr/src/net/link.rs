@@ -118,7 +118,8 @@ pub enum Change {
 }
 
 /// Settings of the port of a bridge, as in bridge(8): `KEY=VALUE,…` with the keys `isolated`, `hairpin`, `learning`, `flood`,
-/// `mcast_flood`, `bcast_flood`, `guard`, `root_block`, `fastleave`, `neigh_suppress` (each `on` or `off`), `priority` (0 to 63) and `cost` (1 to 65535).
+/// `mcast_flood`, `bcast_flood`, `guard`, `root_block`, `fastleave`, `neigh_suppress` (each `on` or `off`), `priority` (0 to
+/// 63) and `cost` (1 to 65535).
 ///
 /// ```
 /// use libctr::net::link::Port;
@@ -304,7 +305,8 @@ impl Link {
         show(self.name.as_str()).to_string()
     }
 
-    /// What gives back what this link, as it was before, and the same link `now` differ in, of what a move, or a change of the one that it is on, costs.
+    /// What gives back what this link, as it was before, and the same link `now` differ in, of what a move, or a change of the
+    /// one that it is on, costs.
     pub(super) fn give_back(&self, now: &Link) -> Vec<Request> {
         let mut changes = Vec::new();
         if now.mtu != self.mtu {
@@ -369,7 +371,8 @@ impl Socket {
 }
 
 impl Link {
-    /// The link that a message is about, if it is about one, with the name that it has: it may be none that [`InterfaceName`] takes.
+    /// The link that a message is about, if it is about one, with the name that it has: it may be none that [`InterfaceName`]
+    /// takes.
     pub(super) fn read(message: &Message) -> Option<Link> {
         let (index, flags) = message.header_u32(4).zip(message.header_u32(8))?;
         if message.kind != libc::RTM_NEWLINK {

@@ -159,8 +159,8 @@ impl Socket {
     /// Opens a socket in another network namespace. A child goes there: the caller stays where it is.
     ///
     /// # Errors
-    /// EPERM: setns(2) needs CAP_SYS_ADMIN both in the caller's user namespace and in the one that owns `netns`, unless the caller
-    /// may enter that one. EINVAL: `netns` is no network namespace. Those of [`Socket::open`].
+    /// EPERM: setns(2) needs CAP_SYS_ADMIN both in the caller's user namespace and in the one that owns `netns`, unless the
+    /// caller may enter that one. EINVAL: `netns` is no network namespace. Those of [`Socket::open`].
     pub fn open_in(netns: impl AsFd) -> Result<Self> {
         Socket::set_up(open_in(netns.as_fd(), Kind::Net, &"", &[], &raw)?.context(OPEN, "")?)
     }

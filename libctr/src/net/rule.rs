@@ -12,8 +12,8 @@ use super::route::RouteKind;
 use crate::error::{Error, Result, show};
 
 /// A rule as in ip-rule(8):
-/// `[from=PREFIX][,to=PREFIX][,iif=NAME][,oif=NAME][,fwmark=N[/MASK]][,priority=N],table=N|blackhole|unreachable|prohibit`. Without a prefix
-/// it is for IPv4; `inet6` says IPv6. Without a priority the kernel puts it before the others.
+/// `[from=PREFIX][,to=PREFIX][,iif=NAME][,oif=NAME][,fwmark=N[/MASK]][,priority=N],table=N|blackhole|unreachable|prohibit`.
+/// Without a prefix it is for IPv4; `inet6` says IPv6. Without a priority the kernel puts it before the others.
 ///
 /// ```
 /// use libctr::net::Rule;

@@ -35,8 +35,8 @@ pub struct Sysctl {
 
 impl Sysctl {
     /// Sets it in the caller's network namespace, or in `netns` (from a child that goes there). Returns what restores the
-    /// former value, or `None` where that cannot be read, as of `net/ipv4/route/flush`. Where the kernel takes a part of the value
-    /// and refuses the rest, the former one is restored.
+    /// former value, or `None` where that cannot be read, as of `net/ipv4/route/flush`. Where the kernel takes a part of the
+    /// value and refuses the rest, the former one is restored.
     ///
     /// # Errors
     /// ENOENT: the kernel has no such setting. EACCES, EPERM, EROFS: it may not be written. EINVAL: it does not take the value.
@@ -148,8 +148,8 @@ impl Sysctl {
     }
 }
 
-/// Opens a file below `root` without openat2(2): every component on its own, none of them a link, and the file on the filesystem of
-/// `root`.
+/// Opens a file below `root` without openat2(2): every component on its own, none of them a link, and the file on the
+/// filesystem of `root`.
 fn walk(root: BorrowedFd<'_>, path: &str, access: OFlag) -> nix::Result<OwnedFd> {
     let all = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let enter =

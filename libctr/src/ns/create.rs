@@ -28,8 +28,9 @@ pub struct TimeOffsets {
 
 /// A set of namespaces to be made together.
 ///
-/// The others are owned by the user namespace that is made with them. In a mount namespace all mounts are slaves of those outside. A short-lived child makes them; when
-/// [`create`](Create::create) returns it is gone, and if the caller dies meanwhile it ends by itself.
+/// The others are owned by the user namespace that is made with them. In a mount namespace all mounts are slaves of those
+/// outside. A short-lived child makes them; when [`create`](Create::create) returns it is gone, and if the caller dies
+/// meanwhile it ends by itself.
 ///
 /// ```no_run
 /// use libctr::ns::{Create, Kind};

@@ -73,8 +73,8 @@ pub(super) fn split_name(path: &CStr) -> Option<(CString, CString)> {
     }
 }
 
-/// A file that was made by opening it, or by binding a socket: removed when this is dropped, unless [kept](Made::keep). What a link
-/// at the end of the path had pointed to in vain is not known to be new, and stays.
+/// A file that was made by opening it, or by binding a socket: removed when this is dropped, unless [kept](Made::keep). What a
+/// link at the end of the path had pointed to in vain is not known to be new, and stays.
 #[derive(Debug)]
 pub struct Made {
     place: Place,
@@ -122,11 +122,11 @@ impl Drop for Made {
 }
 
 impl Opening {
-    /// `PATH=NAME[,mntns=NSREF][,root=DIR][,OPTIONS]`: a file, in another mount namespace, or with DIR as the root that no link in the path
-    /// leads out of; DIR is a path, or `fd:N` or `env:VAR`, an open directory. Read-only by default. Options: `write`, `rdwr`, `path`,
-    /// `append`, `create`, `excl`, `trunc`, `mode=OCTAL`, `directory`, `nofollow`, `nonblock`; and of openat2(2): `beneath`, `no_symlinks`,
-    /// `no_xdev`. Magic links of `/proc` are followed only with `magiclinks`. A FIFO is waited for until its other end is open too,
-    /// unless with `nonblock`.
+    /// `PATH=NAME[,mntns=NSREF][,root=DIR][,OPTIONS]`: a file, in another mount namespace, or with DIR as the root that no link
+    /// in the path leads out of; DIR is a path, or `fd:N` or `env:VAR`, an open directory. Read-only by default. Options:
+    /// `write`, `rdwr`, `path`, `append`, `create`, `excl`, `trunc`, `mode=OCTAL`, `directory`, `nofollow`, `nonblock`; and of
+    /// openat2(2): `beneath`, `no_symlinks`, `no_xdev`. Magic links of `/proc` are followed only with `magiclinks`. A FIFO is
+    /// waited for until its other end is open too, unless with `nonblock`.
     ///
     /// # Errors
     /// As [`Opening::tcp`].

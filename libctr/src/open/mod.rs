@@ -75,8 +75,8 @@ impl Opening {
         Opening { name, text: text.to_owned(), what }
     }
 
-    /// `LINK=NAME[,tap][,netns=NSREF][,multi_queue][,vnet_hdr][,nonblock]`: a tun device, or a tap device; made if it is missing, then gone with the
-    /// descriptor.
+    /// `LINK=NAME[,tap][,netns=NSREF][,multi_queue][,vnet_hdr][,nonblock]`: a tun device, or a tap device; made if it is
+    /// missing, then gone with the descriptor.
     ///
     /// # Errors
     /// As [`Opening::tcp`].

@@ -211,12 +211,12 @@ impl Opening {
         Ok(Opening::new(name, text, What::Socket(Box::new(socket))))
     }
 
-    /// `ADDR:PORT=NAME[,OPTIONS]`: a TCP socket that listens there, unless with `nolisten`; with `connect`, one that is connected. In
-    /// `[ADDR%SCOPE]:PORT` the scope is the name or the number of an interface.
+    /// `ADDR:PORT=NAME[,OPTIONS]`: a TCP socket that listens there, unless with `nolisten`; with `connect`, one that is
+    /// connected. In `[ADDR%SCOPE]:PORT` the scope is the name or the number of an interface.
     ///
-    /// Options of sockets: `netns=NSREF`, `connect`, `nolisten`, `backlog=N`, `nonblock`, `reuseaddr`, `reuseport`, `v6only[=on|off]`,
-    /// `freebind`, `transparent`, `keepalive`, `nodelay`, `defer_accept=SECONDS`, `broadcast`, `dev=NAME`, `mark=N`, `rcvbuf=BYTES`,
-    /// `sndbuf=BYTES`; see socket(7), ip(7), ipv6(7), tcp(7).
+    /// Options of sockets: `netns=NSREF`, `connect`, `nolisten`, `backlog=N`, `nonblock`, `reuseaddr`, `reuseport`,
+    /// `v6only[=on|off]`, `freebind`, `transparent`, `keepalive`, `nodelay`, `defer_accept=SECONDS`, `broadcast`, `dev=NAME`,
+    /// `mark=N`, `rcvbuf=BYTES`, `sndbuf=BYTES`; see socket(7), ip(7), ipv6(7), tcp(7).
     ///
     /// # Errors
     /// EINVAL: not of this form; the message says what is wrong. So for the others.
@@ -236,9 +236,9 @@ impl Opening {
         Opening::socket_of((text, name, given), (family, SockType::Datagram, 0), address)
     }
 
-    /// `PATH=NAME[,type=stream|dgram|seqpacket][,mode=OCTAL][,mntns=NSREF][,OPTIONS]`: a unix socket that is bound there, perhaps in
-    /// another mount namespace, and, unless of type dgram, listens; or is connected. `@NAME` is an abstract one. `mode` is that of the
-    /// socket's file, whatever the umask.
+    /// `PATH=NAME[,type=stream|dgram|seqpacket][,mode=OCTAL][,mntns=NSREF][,OPTIONS]`: a unix socket that is bound there,
+    /// perhaps in another mount namespace, and, unless of type dgram, listens; or is connected. `@NAME` is an abstract one.
+    /// `mode` is that of the socket's file, whatever the umask.
     ///
     /// # Errors
     /// As [`Opening::tcp`].
@@ -266,8 +266,8 @@ impl Opening {
         Opening::socket_of((text, name, given), (libc::AF_UNIX, kind, 0), Address::Unix(Box::new(unix)))
     }
 
-    /// `PROTOCOL=NAME[,groups=N][,OPTIONS]`: a netlink socket, of a protocol of netlink(7): `route`, `generic`, `netfilter`, `audit`,
-    /// `kobject_uevent`, `sock_diag`, `xfrm`, or a number. `groups` is a mask of multicast groups.
+    /// `PROTOCOL=NAME[,groups=N][,OPTIONS]`: a netlink socket, of a protocol of netlink(7): `route`, `generic`, `netfilter`,
+    /// `audit`, `kobject_uevent`, `sock_diag`, `xfrm`, or a number. `groups` is a mask of multicast groups.
     ///
     /// # Errors
     /// As [`Opening::tcp`].
@@ -283,8 +283,8 @@ impl Opening {
         Opening::socket_of((text, name, given), (libc::AF_NETLINK, SockType::Raw, protocol), Address::Netlink(groups))
     }
 
-    /// `PROTOCOL=NAME[,link=NAME][,type=raw|dgram][,OPTIONS]`: a packet(7) socket for an Ethernet protocol, `0x0800` or `all`, on one
-    /// interface or on all.
+    /// `PROTOCOL=NAME[,link=NAME][,type=raw|dgram][,OPTIONS]`: a packet(7) socket for an Ethernet protocol, `0x0800` or `all`,
+    /// on one interface or on all.
     ///
     /// # Errors
     /// As [`Opening::tcp`].
@@ -309,10 +309,10 @@ impl Opening {
         Opening::socket_of((text, name, given), (libc::AF_PACKET, kind, 0), Address::Packet(protocol, link))
     }
 
-    /// `FAMILY:TYPE:PROTOCOL=NAME[,OPTIONS]`: a socket that is only opened, neither bound nor connected, as socket(2) has it. Families:
-    /// `inet`, `inet6`, `unix`, `netlink`, `packet`, `vsock`, or a number. Types: `stream`, `dgram`, `raw`, `seqpacket`. Protocols: `icmp`,
-    /// `tcp`, `udp`, `icmpv6`, `sctp`, `raw`, or a number; those of [`Opening::netlink`] by name too. That of a packet socket is an
-    /// Ethernet protocol.
+    /// `FAMILY:TYPE:PROTOCOL=NAME[,OPTIONS]`: a socket that is only opened, neither bound nor connected, as socket(2) has it.
+    /// Families: `inet`, `inet6`, `unix`, `netlink`, `packet`, `vsock`, or a number. Types: `stream`, `dgram`, `raw`,
+    /// `seqpacket`. Protocols: `icmp`, `tcp`, `udp`, `icmpv6`, `sctp`, `raw`, or a number; those of [`Opening::netlink`] by
+    /// name too. That of a packet socket is an Ethernet protocol.
     ///
     /// # Errors
     /// As [`Opening::tcp`].

@@ -120,8 +120,8 @@ impl Exec {
         Ok(())
     }
 
-    /// Hands a descriptor to the program, numbered as it is now, or `number`, which was [reserved](Exec::reserve) for it. Returns that
-    /// number.
+    /// Hands a descriptor to the program, numbered as it is now, or `number`, which was [reserved](Exec::reserve) for it.
+    /// Returns that number.
     ///
     /// # Errors
     /// EINVAL: the number was not reserved. Those of dup2(2).

@@ -16,15 +16,16 @@ use crate::error::{Context, Errno, Result};
 
 const OWN: &str = "/proc/self/exe";
 
-/// Starts this program again, with the same arguments, from a sealed copy in memory: for the first moments of one that is going to
-/// enter a mount or a pid namespace where strangers run. They reach it as `/proc/PID/exe`, or make it execute itself again by a
-/// script that begins with `#!/proc/self/exe`, and could write to its file with the ids that it has (CVE-2019-5736).
+/// Starts this program again, with the same arguments, from a sealed copy in memory: for the first moments of one that is going
+/// to enter a mount or a pid namespace where strangers run. They reach it as `/proc/PID/exe`, or make it execute itself again
+/// by a script that begins with `#!/proc/self/exe`, and could write to its file with the ids that it has (CVE-2019-5736).
 ///
-/// Returns where it runs from such a copy already, or from a file that it may not write to, which those inside then cannot either.
+/// Returns where it runs from such a copy already, or from a file that it may not write to, which those inside then cannot
+/// either.
 ///
 /// # Errors
-/// ENOENT: `/proc` is not mounted. EACCES: `vm.memfd_noexec` forbids programs in memory. Those of memfd_create(2), sendfile(2) and
-/// execve(2).
+/// ENOENT: `/proc` is not mounted. EACCES: `vm.memfd_noexec` forbids programs in memory. Those of memfd_create(2), sendfile(2)
+/// and execve(2).
 #[doc(alias = "memfd_create")]
 pub fn run_from_memory() -> Result<()> {
     let arguments: Vec<CString> =

@@ -47,12 +47,12 @@ pub(crate) fn helper(child: impl FnOnce() -> i32) -> nix::Result<(Pid, OwnedFd)>
     started
 }
 
-/// What a short-lived child opens, where it puts itself first: in a namespace, for example, that the caller must not enter. The inner
-/// result is that of `open`, the outer one that of `go`.
+/// What a short-lived child opens, where it puts itself first: in a namespace, for example, that the caller must not enter. The
+/// inner result is that of `open`, the outer one that of `go`.
 ///
 /// Processes of a user namespace that the child enters may do to it what they like but for this: nobody may trace it
-/// (`PR_SET_DUMPABLE`), and of the caller's descriptors it has `keep` only. What it opens comes back through a socket. It dies with the
-/// caller. See [`clone3`] for what `go` and `open` may do.
+/// (`PR_SET_DUMPABLE`), and of the caller's descriptors it has `keep` only. What it opens comes back through a socket. It dies
+/// with the caller. See [`clone3`] for what `go` and `open` may do.
 ///
 /// # Errors
 /// That of `go`, or of clone3(2) and the like. ESRCH: the child was killed.
@@ -100,8 +100,8 @@ pub(crate) fn open_elsewhere(
     }
 }
 
-/// As [`open_elsewhere`], some four times faster, and as fast however large the caller is. **Not for what enters a user namespace**: the
-/// child shares the caller's memory and descriptors.
+/// As [`open_elsewhere`], some four times faster, and as fast however large the caller is. **Not for what enters a user
+/// namespace**: the child shares the caller's memory and descriptors.
 ///
 /// # Errors
 /// As [`open_elsewhere`].

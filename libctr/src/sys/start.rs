@@ -1,5 +1,5 @@
-//! The start of a small program: what the C library calls, without the Rust runtime, which takes 140 KB and a dozen system calls, and
-//! aborts without a word where `/dev/null` is missing.
+//! The start of a small program: what the C library calls, without the Rust runtime, which takes 140 KB and a dozen system
+//! calls, and aborts without a word where `/dev/null` is missing.
 
 use std::ffi::OsString;
 use std::os::fd::IntoRawFd;
