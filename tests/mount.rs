@@ -382,6 +382,18 @@ fn propagation_holds_for_what_is_locked_and_ro_for_the_device() {
 }
 
 #[test]
+fn nothing_is_left_below_a_locked_root() {
+    // also before Linux 6.5
+    let run = arena(
+        r#"cd /tmp; mkdir r; for plan in '/usr / bind lock' 'none / rootfs' "$(printf 'none / tmpfs\nnone /x tmpfs x-mkdir\nnone / lock')"; do echo "$plan" >plan; when=999
+          for once in 1 2; do strace -f -o trace -e trace=move_mount -e inject=move_mount:error=EINVAL:when=$when mount-setup --root r --plan plan
+            grep -c ' /tmp/r ' /proc/self/mountinfo; umount -l r; when=$(grep move_mount trace | grep -nE '0x200|BENEATH' | cut -d: -f1); when=${when:-999}; done; done
+        grep -c INJECTED trace; rm -r /tmp/*"#,
+    );
+    assert_eq!(run.words(), ["1"; 7], "{}", run.stderr);
+}
+
+#[test]
 fn the_hosts_device_nodes_are_not_the_containers_to_change() {
     let run = arena(
         "mkdir /tmp/dev; mknod -m 600 /tmp/dev/full c 1 7; for n in null zero random urandom tty; do touch /tmp/dev/$n; mount --bind /dev/$n /tmp/dev/$n; done; \
@@ -522,13 +534,23 @@ fn overlays_take_many_layers_and_odd_names() {
         mkdir 'l/o:d,\'; touch 'l/o:d,\/odd'; odd='/tmp/l/o\\:d\,\\\\'
         for list in "${l#:}" "${l#:}:$odd" "/tmp/l/a1:$odd"; do mount-setup -e "none /tmp/o overlay x-mkdir,lowerdir=$list"
           ls /tmp/o | wc -l; ls /tmp/o/odd; umount /tmp/o; done
+        # as before Linux 6.5, where options are one string
+        legacy() { strace -f -o /dev/null -e inject=fsconfig:error=EOPNOTSUPP:when=1 "$@"; }
+        for list in "${l#:}" "/tmp/l/a1:$odd"; do legacy mount-setup -e "none /tmp/o overlay x-mkdir,ro,lowerdir=$list" -- sh -c 'ls /tmp/o | wc -l; ls /tmp/o/odd; grep " /tmp/o ro" /proc/self/mountinfo | wc -l'
+          umount /tmp/o; done; long=$(printf :%0200d $(seq 21)); legacy mount-setup -e "none /tmp/o overlay x-mkdir,lowerdir=${long#:}"
+        legacy mntfd-create --overlay '::l/a1:l/a2=X' -- mount-setup -e 'env:MNTFD_X /tmp/o fd x-mkdir' -- ls /tmp/o; umount /tmp/o
         mount-setup -e 'none /tmp/o overlay upperdir=/tmp/l'
         mkdir up work; strace -f -o /dev/null -e inject=fsconfig:error=EINVAL:when=1 \
           mntfd-create --overlay 'up:work:l/a1:l/o\072d\054\134=X' -- mount-setup -e 'env:MNTFD_X /tmp/o fd'
         ls o; touch o/new; ls up; umount o; rm -r /tmp/*"#,
     );
-    let expected = ["100", "101", "/tmp/o/odd", "2", "/tmp/o/odd", "f1", "odd", "new"];
-    assert_eq!(run.words(), expected, "{}", run.stderr);
+    let expected = "100 101 /tmp/o/odd 2 /tmp/o/odd 100 1 2 /tmp/o/odd 1 f1 f2 f1 odd new";
+    assert_eq!(run.words().join(" "), expected, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("its options are 4229 bytes, of which this kernel takes 4095 (E2BIG)"),
+        "{}",
+        run.stderr
+    );
     assert!(
         run.stderr.contains("mount filesystem overlay: Invalid argument (EINVAL)\nhint: it needs lowerdir, "),
         "{}",

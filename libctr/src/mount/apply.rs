@@ -112,8 +112,9 @@ impl Line {
                 };
                 let target =
                     if *mkdir { self.make_mount_point(&tree, root, journal)? } else { Rc::new(self.resolve(root)?) };
+                let before = root.clone();
                 self.attach(tree, target, root, journal)?;
-                if *lock { self.lock_own(root, journal) } else { Ok(()) }
+                if *lock { self.lock_own(before, root, journal) } else { Ok(()) }
             }
             Op::Device(device) => {
                 // read-only, since a chmod(2) would be of the host's node: devices are written to nevertheless

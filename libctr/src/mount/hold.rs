@@ -272,7 +272,9 @@ fn overlay(upper: Option<&(OsString, OsString)>, lower: &[OsString], options: &P
     }
     let by_fd: Vec<_> = dirs.iter().map(|(key, dir)| (*key, dir.as_fd())).collect();
     match Tree::filesystem_with(c"overlay", None, &by_fd, options, Attributes::default()) {
-        Err(error) if error.errno() == Errno::EINVAL && error.object().starts_with("lowerdir+ ") => {}
+        Err(error) if error.object().starts_with("lowerdir+ ") && error.errno() == Errno::EINVAL => {}
+        // before Linux 6.5
+        Err(error) if error.errno() == Errno::EOPNOTSUPP => {}
         other => return other,
     }
     let mut by_path: Pairs = Vec::new();

@@ -99,19 +99,18 @@ impl<'a> Locks<'a> {
             let goes = !(on_root && copy.at == first.place());
             if goes && copy.put_beneath(journal).map_err(at_line(line))? {
                 if on_root {
-                    let copy = copy.copy.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE);
-                    *root = copy.and_then(|copy| root.at(copy)).context("open root", "")?;
+                    *root = copy.as_root(root)?;
                 }
                 beneath.push(copy);
-            } else if on_root {
-                line.attach(copy.copy, Rc::new(copy.original), root, journal).map_err(at_line(line))?;
-            } else {
+            } else if goes {
                 instead.push(copy);
+            } else {
+                line.attach(copy.copy, Rc::new(copy.original), root, journal).map_err(at_line(line))?;
             }
         }
         go_on()?;
         for copy in &instead {
-            copy.replace(root, journal).map_err(at_line(copy.line))?;
+            copy.replace(first, root, journal).map_err(at_line(copy.line))?;
         }
         journal.commit();
         beneath.iter().try_for_each(|copy| copy.detach_original().map_err(at_line(copy.line)))?;
@@ -151,17 +150,28 @@ impl Copy<'_> {
     }
 
     /// Puts the copy where the original is, in two steps.
-    fn replace(&self, root: &Root, journal: &mut Journal<'_>) -> Result<()> {
+    fn replace(&self, first: &Root, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
         let path = self.line.target.as_path();
         let back = Tree::copy(&self.original).context("copy mount at", shown(path))?;
-        let real = root.real_path(&self.original, path);
+        let on_root = self.at == root.place();
+        let (below, real) =
+            if on_root { (first.clone(), "/".into()) } else { (root.clone(), root.real_path(&self.original, path)) };
         self.detach_original()?;
         journal.commit();
-        let attach = |tree: &Tree| root.resolve(&real).and_then(|target| tree.attach(target));
+        let attach = |tree: &Tree| below.resolve(&real).and_then(|target| tree.attach(target));
         attach(&self.copy).context("mount at", shown(path)).map_err(|error| match attach(&back) {
             Ok(()) => error,
             Err(errno) => error.with_hint(format!("what was mounted there could not be put back: {errno}")),
-        })
+        })?;
+        if on_root {
+            *root = self.as_root(root)?;
+        }
+        Ok(())
+    }
+
+    fn as_root(&self, root: &Root) -> Result<Root> {
+        let copy = self.copy.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE);
+        copy.and_then(|copy| root.at(copy)).context("open root", "")
     }
 
     /// Elsewhere it would be seen when the copy is unmounted.
@@ -175,16 +185,20 @@ impl Copy<'_> {
 }
 
 impl Line {
-    /// Puts a locked copy in the place of what this line has just mounted at its target.
-    pub(super) fn lock_own(&self, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
+    /// Puts a locked copy in the place of what this line has just mounted at its target, when the root was `before`.
+    pub(super) fn lock_own(&self, before: Root, root: &mut Root, journal: &mut Journal<'_>) -> Result<()> {
         let mounted = self.mounted(root)?;
         let at = place(&mounted).context("stat", shown(&self.target))?;
         let copy = self.locked_copy(&mounted, root)?;
-        if at == root.place() {
-            return self.attach(copy, Rc::new(mounted), root, journal);
-        }
+        let on_root = at == root.place();
         detach(&mounted).context("detach unlocked mount from", shown(&self.target)).map_err(explain_mount_point)?;
-        self.attach(copy, Rc::new(self.resolve(root)?), root, journal)
+        let target = if on_root {
+            *root = before;
+            root.resolve("/".as_ref()).context("open root", "")?
+        } else {
+            self.resolve(root)?
+        };
+        self.attach(copy, Rc::new(target), root, journal)
     }
 
     /// A locked copy of what is mounted, on top, at the target.

@@ -16,6 +16,7 @@ mod calls;
 mod hold;
 mod info;
 mod journal;
+mod legacy;
 mod lock;
 pub(crate) mod options;
 mod plan;

@@ -215,6 +215,13 @@ impl Tree {
         attributes: Attributes,
     ) -> Result<Tree> {
         let name = fstype.to_string_lossy();
+        if super::legacy::is_needed(fstype, options) {
+            let mounted = super::legacy::filesystem(fstype, source, options)?.and_then(|copy| {
+                let mut tree = Tree::from_fd(copy);
+                tree.set(attributes, false).map(|()| tree)
+            });
+            return mounted.map_err(|errno| explain(Error::new("mount filesystem", &name, errno), &name));
+        }
         let context = fsopen(fstype).context("open filesystem", &name).map_err(|error| match error.errno() {
             Errno::ENODEV => error.with_reason("the kernel has no filesystem of this type"),
             Errno::EPERM => error.with_hint(NEEDS_RIGHTS),
