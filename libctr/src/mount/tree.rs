@@ -216,7 +216,7 @@ impl Tree {
     ) -> Result<Tree> {
         let name = fstype.to_string_lossy();
         if super::legacy::is_needed(fstype, options) {
-            let mounted = super::legacy::filesystem(fstype, source, options)?.and_then(|copy| {
+            let mounted = super::legacy::filesystem(source, options)?.and_then(|copy| {
                 let mut tree = Tree::from_fd(copy);
                 tree.set(attributes, false).map(|()| tree)
             });
