@@ -11,6 +11,8 @@ if [ -z "${ROUTED_HOST:-}" ]; then
 fi
 
 # The internet knows the way to both prefixes, the host forwards: from the internet, and from the container (--forward below).
+# Before Linux 6.17 it forwards IPv6 from every link or from none.
+[ -e /proc/sys/net/ipv6/conf/lo/force_forwarding ] || net-setup --sysctl net.ipv6.conf.all.forwarding=1
 veth-create --host up0 --peer wan0 --netns fd:21 --up --forward \
     --host-addr 198.51.100.2/24 --host-addr 2001:db8:ffff::2/64
 net-setup --netns fd:21 --lo --link wan0 --addr 198.51.100.1/24 --addr 2001:db8:ffff::1/64,nodad \

@@ -562,3 +562,16 @@ fn ipv6_and_every_key() {
     }
     assert!(text.ends_with(" 1"), "what fails detaches nothing: {text}");
 }
+
+#[test]
+fn before_linux_6_17_ipv6_is_forwarded_from_all_or_the_pair_is_not_made() {
+    let run = arena(
+        r#"cd /tmp; for all in 0 1; do net-setup --sysctl net.ipv6.conf.all.forwarding=$all; when=999
+        for once in 1 2; do nsfd-create -n --fd net=21 -- strace -f -o trace -e trace=openat2 -e inject=openat2:error=ENOENT:when=$when veth-create --host v0 --peer e0 --netns fd:21 \
+            --up --forward --host-addr 2001:db8::1/64; echo $?; ip -o link show v0 2>/dev/null | wc -l; ip link del v0 2>/dev/null
+          when=$(grep openat2 trace | grep -n force_forwarding | cut -d: -f1); done; done; rm trace"#,
+    );
+    assert_eq!(run.words(), ["0", "1", "1", "0", "0", "1", "0", "1"], "{}", run.stderr);
+    let hint = "force_forwarding=1: No such file or directory (ENOENT)\nhint: before Linux 6.17 IPv6 is forwarded from every interface";
+    assert!(run.stderr.contains(hint), "{}", run.stderr);
+}

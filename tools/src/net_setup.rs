@@ -15,7 +15,7 @@ use libctr::{Errno, Error};
 
 use crate::cli::{Chain, Failure, Tool, usage, value as parse};
 use crate::ending::Ending;
-use crate::veth_create::{number, set_all};
+use crate::veth_create::{Missing, number, set_all};
 
 /// Configures interfaces, addresses and routes of its network namespace, or of another. Where a step fails, or a signal asks to
 /// end, those before it are undone. The options after --link NAME are about that link, up to the next --link.
@@ -291,7 +291,7 @@ impl NetSetup {
         ending: &Ending,
     ) -> Result<(), Error> {
         self.0.iter().try_for_each(|section| section.make_and_rename(transaction))?;
-        let sysctls = self.0.iter().flat_map(|section| &section.sysctl).map(|sysctl| (sysctl.clone(), false));
+        let sysctls = self.0.iter().flat_map(|section| &section.sysctl).map(|sysctl| (sysctl.clone(), Missing::Fails));
         set_all(transaction, &sysctls.collect::<Vec<_>>(), netns)?;
         if self.0.iter().any(|section| section.lo) {
             let lo = transaction.link(&"lo".parse()?)?;

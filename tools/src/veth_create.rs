@@ -62,7 +62,7 @@ pub struct VethCreate {
     /// The entries (ip neighbour show proxy) outlive the pair
     #[argh(switch)]
     proxy: bool,
-    /// forward what comes in through the host end, IPv4 and IPv6
+    /// forward what comes in through the host end, IPv4 and IPv6 (before Linux 6.17 with net.ipv6.conf.all.forwarding=1 only)
     #[argh(switch)]
     forward: bool,
     /// set both ends up
@@ -131,27 +131,28 @@ impl VethCreate {
         Ok(proxies)
     }
 
-    /// What `--forward` and `--proxy` set below /proc/sys, with whether it may be missing.
-    fn sysctls(&self, proxies: &[(Prefix, Link)]) -> Result<Vec<(Sysctl, bool)>, Error> {
+    /// What `--forward` and `--proxy` set below /proc/sys, with what it means where it is missing.
+    fn sysctls(&self, proxies: &[(Prefix, Link)]) -> Result<Vec<(Sysctl, Missing)>, Error> {
         let mut settings = Vec::new();
-        let mut set = |path: String, optional| {
-            format!("net/{path}=1").parse().map(|sysctl: Sysctl| settings.push((sysctl, optional)))
+        let mut set = |path: String, missing| {
+            format!("net/{path}=1").parse().map(|sysctl: Sysctl| settings.push((sysctl, missing)))
         };
         if self.forward {
             let needs_v6 = self.route.iter().map(Prefix::ip).chain(self.host_addr.iter().map(Assignment::ip));
             let needs_v6 = needs_v6.into_iter().any(|ip| ip.is_ipv6());
-            set(format!("ipv4/conf/{}/forwarding", self.host.as_str()), false)?;
-            set(format!("ipv6/conf/{}/forwarding", self.host.as_str()), !needs_v6)?;
-            // Linux 6.17: without it, IPv6 is forwarded only where net.ipv6.conf.all.forwarding is on
-            set(format!("ipv6/conf/{}/force_forwarding", self.host.as_str()), true)?;
+            let (v6, force) =
+                if needs_v6 { (Missing::Fails, Missing::Old) } else { (Missing::IsFine, Missing::IsFine) };
+            set(format!("ipv4/conf/{}/forwarding", self.host.as_str()), Missing::Fails)?;
+            set(format!("ipv6/conf/{}/forwarding", self.host.as_str()), v6)?;
+            set(format!("ipv6/conf/{}/force_forwarding", self.host.as_str()), force)?;
         }
         // the kernel answers for others on a link that forwards
         for (prefix, link) in proxies {
             let family = if prefix.ip().is_ipv6() { "ipv6" } else { "ipv4" };
-            set(format!("{family}/conf/{}/forwarding", link.name()), false)?;
+            set(format!("{family}/conf/{}/forwarding", link.name()), Missing::Fails)?;
             if prefix.ip().is_ipv6() {
-                set(format!("ipv6/conf/{}/force_forwarding", link.name()), true)?;
-                set(format!("ipv6/conf/{}/proxy_ndp", link.name()), false)?;
+                set(format!("ipv6/conf/{}/force_forwarding", link.name()), Missing::Old)?;
+                set(format!("ipv6/conf/{}/proxy_ndp", link.name()), Missing::Fails)?;
             }
         }
         Ok(settings)
@@ -216,14 +217,31 @@ fn is_same(netns: &Namespace, other: Option<&Namespace>) -> Result<bool, Error> 
     Ok(netns.id()? == other)
 }
 
-/// Sets all of these. The second of each pair: it may be missing.
+/// What it means that the kernel does not have a setting.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Missing {
+    Fails,
+    IsFine,
+    /// It is older than Linux 6.17, and forwards IPv6 from every interface or from none.
+    Old,
+}
+
+/// Sets all of these.
 pub(crate) fn set_all(
     transaction: &mut Transaction<'_>,
-    sysctls: &[(Sysctl, bool)],
+    sysctls: &[(Sysctl, Missing)],
     netns: Option<&Namespace>,
 ) -> Result<(), Error> {
-    sysctls.iter().try_for_each(|(sysctl, optional)| match transaction.set(sysctl, netns) {
-        Err(error) if !(*optional && error.errno() == Errno::ENOENT) => Err(transaction.undo(error)),
-        _ => Ok(()),
-    })
+    const ALL: &str = "net.ipv6.conf.all.forwarding=1";
+    let set = |(sysctl, missing): &(Sysctl, Missing)| match transaction.set(sysctl, netns) {
+        Err(error) if error.errno() == Errno::ENOENT && *missing == Missing::IsFine => Ok(()),
+        Err(error) if error.errno() == Errno::ENOENT && *missing == Missing::Old => {
+            let hint = "before Linux 6.17 IPv6 is forwarded from every interface or from none: \
+                        net-setup --sysctl net.ipv6.conf.all.forwarding=1";
+            if ALL.parse::<Sysctl>()?.is_set(netns)? { Ok(()) } else { Err(error.with_hint(hint)) }
+        }
+        done => done,
+    };
+    let done = sysctls.iter().try_for_each(set);
+    done.map_err(|error| transaction.undo(error))
 }

@@ -56,6 +56,14 @@ impl Sysctl {
         Ok(former)
     }
 
+    /// Whether it has this value already, but for white space, in the caller's network namespace or in `netns`.
+    ///
+    /// # Errors
+    /// ENOENT: the kernel has no such setting. EACCES, EPERM: it may not be read. EXDEV: as [`Sysctl::set`].
+    pub fn is_set(&self, netns: Option<impl AsFd>) -> Result<bool> {
+        Ok(self.get(netns.as_ref().map(AsFd::as_fd))?.is_same(self))
+    }
+
     /// The same setting with the value that it has now.
     pub(super) fn get(&self, netns: Option<BorrowedFd<'_>>) -> Result<Sysctl> {
         let mut file = self.open(netns, OFlag::O_RDONLY)?;

@@ -339,6 +339,9 @@ fn explain(error: Error, socket: &mut Socket, batch: &[Request]) -> Error {
         Errno::EPERM => {
             error.with_hint("this needs CAP_NET_ADMIN in the user namespace that owns this network namespace")
         }
+        Errno::EBUSY if error.operation() == "rename link" => {
+            error.with_hint("before Linux 6.2 a link has to be down for that")
+        }
         Errno::EOPNOTSUPP if batch.iter().any(makes_a_link) => {
             error.with_hint("the kernel may lack the driver: is the module built and loaded?")
         }
