@@ -190,7 +190,7 @@ impl Transaction<'_> {
     pub fn set(&mut self, sysctl: &Sysctl, netns: Option<impl AsFd>) -> Result<()> {
         let netns = netns.as_ref().map(AsFd::as_fd);
         if sysctl.spreads().is_some() || sysctl.changes_addresses().is_some() || sysctl.makes_a_router() {
-            if sysctl.get(netns)?.is_same(sysctl) && !sysctl.is_written_through() {
+            if sysctl.is_set(netns)? && !sysctl.is_written_through() {
                 return Ok(());
             }
             self.keep_for(sysctl, netns)?;
